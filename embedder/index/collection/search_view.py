@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from embedder.core.types import Vectors
 from embedder.index.contract.points import Metric
 from embedder.index.segments.scoring import Positions
-from embedder.index.segments.segment_index import IndexState
+from embedder.index.segments.segment_index import Delta, IndexState
 from embedder.settings.model import IndexSettings
 
 _POSITION_BITS = 40
@@ -97,10 +97,11 @@ def rows_of(
     view: SearchView, number: int, pks: NDArray[np.int64], positions: Positions
 ) -> tuple[Vectors, Positions]:
     """Return vectors of a segment, and where those at the positions are among them; -1 stays -1."""
-    source = view.state.source(number)
-    if source.rows is not None:
-        return source.rows, positions
-    segment = view.state.segments[number]
+    segment = view.state.source(number)
+    if isinstance(segment, Delta):
+        return segment.rows, positions
+    if segment.node_vectors is not None:
+        return segment.node_vectors, segment.nodes_at(positions)
     at, found = np.full(len(positions), -1, np.int64), positions >= 0
     # Several queries may have found the same point: read its vector once.
     distinct, first, at[found] = np.unique(pks[found], return_index=True, return_inverse=True)

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.core.types import Vectors
-from embedder.index.contract.kinds import IndexKind
+from embedder.index.contract.kinds import INVERTED, IndexKind
 from embedder.index.contract.points import Metric
 from embedder.index.segments.scoring import faiss_metric
+from embedder.index.segments.shared_nodes import NodeNumbering, SharedNodes
 from embedder.settings.model import IndexSettings
 
 BLOCK_ROWS = 8192
@@ -51,8 +52,10 @@ def build(
     source: VectorSource,
     settings: IndexSettings,
     should_stop: Callable[[], bool],
-) -> Any:
-    """Return an index of all rows of the source, in their order.
+) -> tuple[Any, SharedNodes | None]:
+    """Return an index of the rows of the source, in their order, and the nodes that they share.
+
+    A flat index has all rows, the other kinds each distinct row once.
 
     Raises:
         Stopped: ``should_stop`` returned True between two blocks.
@@ -61,17 +64,20 @@ def build(
 
     # OpenMP keeps this number for the calling thread only.
     faiss.omp_set_num_threads(settings.build_threads)
-    index = _empty(kind, metric, source, settings)
-    if not index.is_trained:
-        index.train(source.read(_sample(source.count, index.nlist)))
+    index = _trained(kind, metric, source, settings)
+    numbering, of_row = NodeNumbering(), []
     for start in range(0, source.count, BLOCK_ROWS):
         if should_stop():
             raise Stopped
         end = min(start + BLOCK_ROWS, source.count)
-        index.add(source.read(np.arange(start, end, dtype=np.int64)))
+        block = source.read(np.arange(start, end, dtype=np.int64))
+        if kind is not IndexKind.FLAT:
+            nodes, block = numbering.add(block)
+            of_row.append(nodes)
+        index.add(block)
     if kind is IndexKind.IVF_FLAT:
         index.make_direct_map()  # needed to read a row back by its position
-    return index
+    return index, SharedNodes.of(np.concatenate(of_row)) if of_row else None
 
 
 def stored_vectors(index: Any, kind: IndexKind) -> Vectors | None:
@@ -87,10 +93,26 @@ def stored_vectors(index: Any, kind: IndexKind) -> Vectors | None:
     return rows.reshape(flat.ntotal, flat.d)
 
 
-def _empty(kind: IndexKind, metric: Metric, source: VectorSource, settings: IndexSettings) -> Any:
+def _trained(kind: IndexKind, metric: Metric, source: VectorSource, settings: IndexSettings) -> Any:
+    """Return an index without rows, trained if the kind is."""
+    lists = int(LISTS_PER_ROOT * source.count**0.5)
+    lists = max(1, min(lists, source.count // MIN_ROWS_PER_LIST))
+    if kind not in INVERTED:
+        return _empty(kind, metric, source.width, lists, settings)
+    # Copies would draw lists to their vector, and the probes of a search near it to empty ones.
+    _, training = NodeNumbering().add(source.read(_sample(source.count, lists)))
+    lists = max(1, min(lists, len(training) // MIN_ROWS_PER_LIST))
+    index = _empty(kind, metric, source.width, lists, settings)
+    if len(training) < 2**PQ_BITS:
+        training = np.resize(training, (2**PQ_BITS, source.width))
+    index.train(training)
+    return index
+
+
+def _empty(kind: IndexKind, metric: Metric, width: int, lists: int, settings: IndexSettings) -> Any:
     import faiss
 
-    width, measure = source.width, faiss_metric(metric)
+    measure = faiss_metric(metric)
     if kind is IndexKind.FLAT:
         return faiss.IndexFlat(width, measure)
     if kind is IndexKind.HNSW:
@@ -98,8 +120,6 @@ def _empty(kind: IndexKind, metric: Metric, source: VectorSource, settings: Inde
         graph.hnsw.efConstruction = settings.hnsw_ef_construction
         return graph
     coarse = faiss.IndexFlat(width, measure)
-    lists = int(LISTS_PER_ROOT * source.count**0.5)
-    lists = max(1, min(lists, source.count // MIN_ROWS_PER_LIST))
     if kind is IndexKind.IVF_FLAT:
         index = faiss.IndexIVFFlat(coarse, width, lists, measure)
     elif kind is IndexKind.IVF_SQ8:

@@ -19,6 +19,7 @@ from embedder.index.contract.kinds import QUANTISED, IndexKind
 from embedder.index.contract.points import Metric
 from embedder.index.segments.bitmap import Bitmap, are_set
 from embedder.index.segments.scoring import Positions
+from embedder.index.segments.shared_nodes import Nodes, SharedNodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +53,10 @@ class PackedIds:
 class Segment:
     """Normalized vectors of ascending ``pks`` in a FAISS index that has no ids of its own.
 
-    ``rows`` is a view of the vectors inside the index, None if it does not keep them unchanged.
-    ``path`` is the snapshot of the segment, None before it is saved. ``live`` has the rows that are
-    not ``deleted``; None means that no row is deleted.
+    ``node_vectors`` is a view of the vectors inside the index, None if it does not keep them
+    unchanged. ``path`` is the snapshot of the segment, None before it is saved. ``live`` has the
+    rows that are not ``deleted``; None means that no row is deleted. ``nodes`` says which rows
+    share a vector of the index; None means that each row has its own.
     """
 
     index: Any
@@ -63,10 +65,11 @@ class Segment:
     pks: NDArray[np.int64]
     seqs: NDArray[np.int64]
     ids: PackedIds
-    rows: Vectors | None
+    node_vectors: Vectors | None
     path: Path | None = None
     live: Bitmap | None = None
     deleted: int = 0
+    nodes: SharedNodes | None = None
 
     def __len__(self) -> int:
         return len(self.pks)
@@ -107,13 +110,21 @@ class Segment:
         """Return the ids of rows."""
         return self.ids.take(positions)
 
+    def nodes_at(self, positions: Positions) -> Nodes:
+        """Return the node of each row; -1 stays -1."""
+        if self.nodes is None:
+            return positions
+        nodes: Nodes = np.where(positions < 0, -1, self.nodes.of_row[positions])
+        return nodes
+
     def vectors(self, positions: Positions) -> Vectors | None:
         """Return the normalized vectors float32[n, d] at positions, None if it is quantised."""
         if self.kind in QUANTISED:
             return None
-        if self.rows is not None:
-            return self.rows[positions]
-        rows: Vectors = self.index.reconstruct_batch(positions)
+        nodes = self.nodes_at(positions)
+        if self.node_vectors is not None:
+            return self.node_vectors[nodes]
+        rows: Vectors = self.index.reconstruct_batch(nodes)
         return rows
 
 

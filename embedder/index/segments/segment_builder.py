@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from embedder.index.segments.faiss_index import VectorSource, build, stored_vect
 from embedder.index.segments.merge_policy import kind_of_segment
 from embedder.index.segments.segment import PackedIds, Segment
 from embedder.index.segments.segment_index import Delta
+from embedder.index.segments.shared_nodes import SharedNodes
 from embedder.settings.model import IndexSettings
 
 ReadVectors = Callable[[NDArray[np.int64]], Vectors]
@@ -50,8 +52,8 @@ class SegmentBuilder:
         ``read`` returns rows by number, in ascending order, and may append to ``ids`` meanwhile.
         """
         source = VectorSource(len(pks), self.width, read)
-        index = build(IndexKind.FLAT, self.metric, source, self.settings, lambda: False)
-        return self._wrap(index, IndexKind.FLAT, pks, seqs, ids)
+        built = build(IndexKind.FLAT, self.metric, source, self.settings, lambda: False)
+        return self._wrap(built, IndexKind.FLAT, pks, seqs, ids)
 
     def merge(self, sources: Sequence[Segment], fetch: ReadVectors) -> Segment | None:
         """Return one segment of all live rows of the sources, None if there are none.
@@ -83,20 +85,22 @@ class SegmentBuilder:
 
         kind = kind_of_segment(self.kind, len(pks), self.settings)
         source = VectorSource(len(pks), self.width, read)
-        index = build(kind, self.metric, source, self.settings, self.should_stop)
+        built = build(kind, self.metric, source, self.settings, self.should_stop)
         ids = [name for one, rows in zip(sources, live, strict=True) for name in one.ids.take(rows)]
-        return self._wrap(index, kind, pks, seqs, [ids[row] for row in order.tolist()])
+        return self._wrap(built, kind, pks, seqs, [ids[row] for row in order.tolist()])
 
     def _wrap(
         self,
-        index: object,
+        built: tuple[Any, SharedNodes | None],
         kind: IndexKind,
         pks: NDArray[np.int64],
         seqs: NDArray[np.int64],
         ids: Sequence[str],
     ) -> Segment:
+        index, nodes = built
         vectors = stored_vectors(index, kind)
-        return Segment(index, kind, self.metric, pks, seqs, PackedIds.of(ids), vectors)
+        packed = PackedIds.of(ids)
+        return Segment(index, kind, self.metric, pks, seqs, packed, vectors, nodes=nodes)
 
 
 def _concatenated(

@@ -28,7 +28,8 @@ class SegmentSearch:
         self, segment: Segment, allowed: Positions | None, settings: IndexSettings, fetch: Fetch
     ) -> None:
         self.count = segment.count if allowed is None else len(allowed)
-        self._segment, self._settings, self._fetch = segment, settings, fetch
+        self._segment, self._allowed = segment, allowed
+        self._settings, self._fetch = settings, fetch
         self._bits: Bitmap | None = None
         if self.count < len(segment):
             self._bits = segment.live if allowed is None else pack_bits(allowed, len(segment))
@@ -84,8 +85,8 @@ class SegmentSearch:
             params = faiss.SearchParametersHNSW(efSearch=ef)
         elif self._segment.kind in INVERTED:
             params = faiss.SearchParametersIVF(nprobe=steps or self._sizes().least)
-        scores, at = self._call_faiss(self._segment.index, queries, fetched, params)
-        return self._only_allowed(scores, at, wanted)
+        scores, nodes = self._call_faiss(self._segment.index, queries, fetched, params)
+        return self._rows(scores, nodes, wanted)
 
     def _exactly(self, queries: Vectors, wanted: int) -> tuple[Scores, Positions]:
         """Compare the queries with all allowed rows; return the nearest, [q, n], then -1.
@@ -95,13 +96,17 @@ class SegmentSearch:
         import faiss
 
         segment, bits, wanted = self._segment, self._bits, min(wanted, self.count)
+        if segment.nodes is not None and bits is not None:
+            allowed = self._allowed
+            rows = np.flatnonzero(segment.live_mask()) if allowed is None else allowed
+            bits = pack_bits(segment.nodes.of_row[rows], len(segment.nodes))
         selector = {} if bits is None else {"sel": faiss.IDSelectorBitmap(bits)}
         index, params = segment.index, faiss.SearchParameters(**selector)
         if segment.kind in INVERTED:
             params = faiss.SearchParametersIVF(nprobe=index.nlist, **selector)
         elif segment.kind is IndexKind.HNSW:
             index = faiss.downcast_index(index.storage)
-        return self._call_faiss(index, queries, wanted, params)
+        return self._rows(*self._call_faiss(index, queries, wanted, params), wanted)
 
     def _call_faiss(
         self, index: Any, queries: Vectors, k: int, params: Any
@@ -111,23 +116,26 @@ class SegmentSearch:
 
         # OpenMP keeps this number for each calling thread, so every call sets it.
         faiss.omp_set_num_threads(self._settings.search_threads)
-        measures, at = index.search(queries, k, params=params)
-        return from_faiss(self._segment.metric, measures), at
+        measures, nodes = index.search(queries, k, params=params)
+        return from_faiss(self._segment.metric, measures), nodes
 
-    def _only_allowed(self, scores: Scores, at: Positions, wanted: int) -> tuple[Scores, Positions]:
-        """Return the first ``wanted`` allowed rows of each query, then -1."""
-        if self._bits is None:
-            return scores, at
-        missing = (at < 0) | ~are_set(self._bits, at)
+    def _rows(self, scores: Scores, nodes: Positions, wanted: int) -> tuple[Scores, Positions]:
+        """Return the first ``wanted`` allowed rows of nodes, which are nearest first."""
+        bits, shared = self._bits, self._segment.nodes
+        if shared is not None:
+            return shared.expand(scores, nodes, wanted, bits)
+        if bits is None:
+            return scores, nodes
+        missing = (nodes < 0) | ~are_set(bits, nodes)
         order = np.argsort(missing, axis=1, kind="stable")[:, :wanted]
-        scores, at = np.take_along_axis(scores, order, 1), np.take_along_axis(at, order, 1)
+        scores, nodes = np.take_along_axis(scores, order, 1), np.take_along_axis(nodes, order, 1)
         missing = np.take_along_axis(missing, order, 1)
-        scores[missing], at[missing] = -np.inf, -1
-        return scores, at
+        scores[missing], nodes[missing] = -np.inf, -1
+        return scores, nodes
 
     def _sizes(self) -> SegmentSizes:
         segment, settings = self._segment, self._settings
-        vectors = len(segment)
+        vectors = len(segment) if segment.nodes is None else len(segment.nodes)
         lists, least = 0, settings.hnsw_ef_search
         if segment.kind in INVERTED:
             lists = int(segment.index.nlist)

@@ -14,7 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from embedder.core.private_files import make_folder, sync
+from embedder.index.contract.kinds import IndexKind
 from embedder.index.segments.segment import Segment
+from embedder.index.segments.shared_nodes import has_copies
 from embedder.index.segments.snapshot_format import (
     BadSnapshot,
     SnapshotIdentity,
@@ -83,12 +85,20 @@ class SnapshotFolder:
                 yield path, rows
 
     def load_segment(self, path: Path, rows: SnapshotRows) -> Segment | None:
-        """Return the segment of a file; if it is damaged, set it aside and return None."""
+        """Return the segment of a file; None if it is damaged, which sets it aside, or outdated.
+
+        A graph of format 1 is outdated if it has a node for each copy of a vector.
+        """
         try:
-            return read_segment(path, rows)
+            segment = read_segment(path, rows)
         except (BadSnapshot, OSError) as error:
             self._set_aside(path, error)
             return None
+        vectors = segment.node_vectors if segment.kind is IndexKind.HNSW else None
+        if rows.header.format == 1 and vectors is not None and has_copies(vectors):
+            logger.info("snapshot %s has a node for each copy of a vector: not used", path)
+            return None
+        return segment
 
     def remove(self) -> None:
         """Delete the directory with all files."""

@@ -1,8 +1,10 @@
 """The file format of a segment: checksums reveal damage before FAISS parses a byte.
 
 magic · length and CRC of the header · header as JSON, padded    1024 bytes
-pks · seqs · ends of the ids · ids                               CRC in the header
+pks · seqs · ends of the ids · nodes, if rows share some · ids   CRC in the header
 the index in FAISS's own format                                  CRC in the header
+
+In format 1, every row has a node of its own, also where rows are identical.
 """
 
 from __future__ import annotations
@@ -22,9 +24,10 @@ from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import Metric
 from embedder.index.segments.faiss_index import stored_vectors
 from embedder.index.segments.segment import PackedIds, Segment
+from embedder.index.segments.shared_nodes import SharedNodes
 
 MAGIC = b"EMBSEG01"
-FORMAT = 1
+FORMAT = 2
 HEADER_BYTES = 1024
 _PREFIX = struct.Struct("<8sII")
 _CHUNK_BYTES = 1 << 20
@@ -46,7 +49,10 @@ class SnapshotIdentity(BaseModel):
 
 
 class Header(BaseModel):
-    """The header of a file; ``sequence`` is that of the newest row."""
+    """The header of a file; ``sequence`` is that of the newest row.
+
+    ``nodes`` is the number of vectors in the index, None if each of the ``count`` rows has its own.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,6 +61,7 @@ class Header(BaseModel):
     kind: IndexKind
     sequence: int
     count: int = Field(ge=1)
+    nodes: int | None = Field(None, ge=1)
     names_bytes: int = Field(ge=1)
     rows_crc: int
     index_bytes: int = Field(ge=1)
@@ -64,17 +71,23 @@ class Header(BaseModel):
     @property
     def rows_bytes(self) -> int:
         """Return the number of bytes between the header and the index."""
-        return 24 * self.count + self.names_bytes
+        return 8 * self.columns * self.count + self.names_bytes
+
+    @property
+    def columns(self) -> int:
+        """Return the number of integers that a row has in the file."""
+        return 3 if self.nodes is None else 4
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRows:
-    """The first part of a file: the versions (pk and seq) of its points, and their ids."""
+    """The first part of a file: the versions (pk and seq) of its points, their ids and nodes."""
 
     header: Header
     pks: NDArray[np.int64]
     seqs: NDArray[np.int64]
     ids: PackedIds
+    nodes: SharedNodes | None
 
 
 def write_segment(file: BinaryIO, segment: Segment, identity: SnapshotIdentity) -> None:
@@ -82,7 +95,10 @@ def write_segment(file: BinaryIO, segment: Segment, identity: SnapshotIdentity) 
     import faiss
 
     file.write(bytes(HEADER_BYTES))
-    columns = (segment.pks, segment.seqs, segment.ids.bounds[1:])
+    nodes = segment.nodes
+    columns = [segment.pks, segment.seqs, segment.ids.bounds[1:]]
+    if nodes is not None:
+        columns.append(nodes.of_row)
     rows_crc = 0
     for block in (*(column.tobytes() for column in columns), segment.ids.text):
         rows_crc = zlib.crc32(block, rows_crc)
@@ -95,6 +111,7 @@ def write_segment(file: BinaryIO, segment: Segment, identity: SnapshotIdentity) 
         kind=segment.kind,
         sequence=int(segment.seqs.max()),
         count=len(segment),
+        nodes=None if nodes is None else len(nodes),
         names_bytes=len(segment.ids.text),
         rows_crc=rows_crc,
         index_bytes=index.size,
@@ -121,11 +138,12 @@ def read_rows(path: Path, identity: SnapshotIdentity) -> SnapshotRows:
         body = file.read(header.rows_bytes)
     if zlib.crc32(body) != header.rows_crc:
         raise BadSnapshot("fails the checksum of its rows")
-    count = header.count
-    numbers = np.frombuffer(body, np.int64, 3 * count)
-    bounds = np.concatenate([np.zeros(1, np.int64), numbers[2 * count :]])
-    ids = PackedIds(body[24 * count :], bounds)
-    return SnapshotRows(header, pks=numbers[:count], seqs=numbers[count : 2 * count], ids=ids)
+    size = header.columns * header.count
+    columns = np.frombuffer(body, np.int64, size).reshape(header.columns, header.count)
+    bounds = np.concatenate([np.zeros(1, np.int64), columns[2]])
+    ids = PackedIds(body[8 * size :], bounds)
+    nodes = None if header.nodes is None else SharedNodes.of(columns[3])
+    return SnapshotRows(header, columns[0], columns[1], ids, nodes)
 
 
 def read_segment(path: Path, rows: SnapshotRows) -> Segment:
@@ -148,7 +166,7 @@ def read_segment(path: Path, rows: SnapshotRows) -> Segment:
             index = faiss.read_index(faiss.PyCallbackIOReader(file.read, _CHUNK_BYTES))
         except RuntimeError as error:
             raise BadSnapshot(f"cannot be read by FAISS {faiss.__version__}") from error
-    if (index.d, index.ntotal) != (header.identity.width, header.count):
+    if (index.d, index.ntotal) != (header.identity.width, header.nodes or header.count):
         raise BadSnapshot("does not have the shape in its header")
     if header.kind is IndexKind.IVF_FLAT:
         index.make_direct_map()
@@ -161,6 +179,7 @@ def read_segment(path: Path, rows: SnapshotRows) -> Segment:
         rows.ids,
         stored_vectors(index, header.kind),
         path,
+        nodes=rows.nodes,
     )
 
 
@@ -191,8 +210,8 @@ def _header(block: bytes, identity: SnapshotIdentity) -> Header:
         header = Header.model_validate_json(text)
     except ValidationError as error:
         raise BadSnapshot(f"has an invalid header: {error}") from error
-    if magic != MAGIC or header.format != FORMAT:
-        raise BadSnapshot(f"has format {header.format}; this version reads {FORMAT}")
+    if magic != MAGIC or not 1 <= header.format <= FORMAT:
+        raise BadSnapshot(f"has format {header.format}; this version reads up to {FORMAT}")
     if header.identity != identity:
         raise BadSnapshot("belongs to another collection")
     return header

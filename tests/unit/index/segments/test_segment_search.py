@@ -1,6 +1,8 @@
-"""A segment finds its nearest allowed rows as brute force does, also after deletions."""
+"""A segment finds its nearest allowed rows as brute force does, with copies and deleted rows."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,3 +63,34 @@ def test_a_filtered_search_finds_the_rows_of_brute_force(
     assert {*found.tolist()} <= {*kept.tolist()}
     np.testing.assert_allclose(exact[found], -np.sort(-exact[kept])[:k], atol=1e-5)
     assert (np.diff(found_scores[0]) <= 1e-5).all()
+    if segment.kind is not IndexKind.FLAT:
+        for vector in {*chosen[found].tolist()}:
+            copies = found[chosen[found] == vector]
+            expected = kept[chosen[kept] == vector][: len(copies)]
+            assert {*copies.tolist()} == {*expected.tolist()}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not IndexKind.FLAT])
+@pytest.mark.parametrize("metric", [Metric.COSINE, Metric.L2])
+def test_copies_share_one_vector_of_the_index(kind: IndexKind, metric: Metric) -> None:
+    rows = np.random.default_rng(3).normal(0, 1, (1200, 8)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    rows[100:1100] = rows[7]
+    segment = _segment(kind, metric, rows)
+
+    assert segment.index.ntotal == 200
+    assert len(segment) == 1200
+    if (vectors := segment.vectors(np.arange(1200))) is not None:
+        np.testing.assert_array_equal(vectors, rows)
+    search = SegmentSearch(segment, None, SETTINGS, lambda pks: rows[pks // 10])
+    _, at = search.nearest(rows[[7, 0]], 50, 50)
+    assert at[0].tolist() == [7, *range(100, 149)]
+    assert at[1, 0] == 0
+
+
+def test_no_kind_needs_as_many_distinct_rows_as_it_trains_with() -> None:
+    rows = np.repeat(np.eye(3, dtype=np.float32), 200, axis=0)
+    for kind in KINDS:
+        segment = _segment(kind, Metric.L2, rows)
+        search: Any = SegmentSearch(segment, None, SETTINGS, lambda pks: rows[pks // 10])
+        assert search.nearest(rows[:1], 5, 5)[1].max() < 200
