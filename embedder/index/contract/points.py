@@ -16,6 +16,11 @@ PointField = Literal["vector", "text", "metadata"]
 
 PAYLOAD: tuple[PointField, ...] = ("text", "metadata")
 
+Consistency = Literal["latest", "stale"]
+"""What a read must contain: every write that was acknowledged before it began, or what its replica
+has, which is also there while the database is not.
+"""
+
 
 class Metric(str, Enum):
     """The measure by which vectors are compared."""
@@ -118,6 +123,7 @@ class Query:
     max_bytes: int | None = None
     identity: str | None = None
     model: StoredModel | None = None
+    consistency: Consistency = "latest"
 
 
 # Not frozen: making ten hits takes a tenth of a fast search, and twice that if frozen.

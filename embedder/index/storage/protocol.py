@@ -23,6 +23,7 @@ from embedder.core.types import Vectors
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.points import Payload, Spec
 from embedder.index.contract.response_budget import ResponseBudget
+from embedder.index.storage.change_log import ChangeLog
 from embedder.index.storage.records import CollectionRow, OutdatedPoint
 from embedder.index.storage.row_encoding import EncodedRows
 
@@ -205,6 +206,10 @@ class Store(Protocol):
     @property
     def reader(self) -> Reader:
         """Return the reader of the store."""
+
+    @property
+    def log(self) -> ChangeLog | None:
+        """Return the log of all writes; None if no other process writes to the store."""
 
     def collections(self) -> list[CollectionRow]:
         """Return all collections with a name that clients can use."""

@@ -7,12 +7,9 @@ content, so that earlier contents take no space. A deletion is a row of its own,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from numpy.typing import NDArray
 
-from embedder.core.types import Vectors
+from embedder.index.storage.change_log import Changes
 from embedder.index.storage.postgres.collection_table import decoded
 from embedder.index.storage.postgres.snapshot import PostgresSnapshot
 from embedder.index.storage.postgres.transaction import PostgresTransaction
@@ -34,24 +31,6 @@ WITH moved AS (
 )
 DELETE FROM embedder.deletions WHERE collection IN (SELECT id FROM moved) AND seq <= %s
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """Points stored and deleted after a sequence number, up to and including ``sequence``.
-
-    ``pairs`` are pk and seq int64[n, 2] of the stored points, by ascending seq; ``ids`` and
-    ``vectors`` float32[n, width] belong to them. ``deleted`` are pks int64[m]. ``head`` is the
-    number of the last write: until a replica has applied it, the replica lacks the points that
-    later writes have overwritten.
-    """
-
-    sequence: int
-    head: int
-    pairs: NDArray[np.int64]
-    ids: list[str]
-    vectors: Vectors
-    deleted: NDArray[np.int64]
 
 
 def changes_since(

@@ -17,7 +17,8 @@ from embedder.core.types import Vectors
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.points import Payload
 from embedder.index.contract.response_budget import ResponseBudget
-from embedder.index.storage.postgres.change_log import Changes, changes_since
+from embedder.index.storage.change_log import Changes
+from embedder.index.storage.postgres.change_log import changes_since
 from embedder.index.storage.postgres.collection_table import decoded
 from embedder.index.storage.postgres.filter_sql import Parameters, to_sql
 from embedder.index.storage.postgres.snapshot import PostgresSnapshot

@@ -78,6 +78,10 @@ class SqliteStore:
         """Return why writes are refused until a restart, or None."""
         return self._committer.refusal
 
+    @property
+    def log(self) -> None:
+        """Return None: the owner of the directory is the one process that writes."""
+
     def submit(self, write: Write[T], *, frees: bool = False) -> Future[T]:
         """Queue a write; see `Store.submit`."""
         return self._committer.submit(write, frees=frees)

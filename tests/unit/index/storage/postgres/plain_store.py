@@ -26,6 +26,7 @@ class PlainStore:
 
     refusal = None
     was_clean = True
+    log = None
 
     def __init__(self, url: str) -> None:
         self._database = OpenDatabase(url)
