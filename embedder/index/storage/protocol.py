@@ -170,7 +170,7 @@ class Reader(Protocol):
     ) -> tuple[NDArray[np.int64], int]:
         """Return pk and seq int64[n, 2] of points with a seq above ``after`` that meet a filter.
 
-        The second value is the collection's sequence number at that moment.
+        The pks ascend. The second value is the collection's sequence number at that moment.
         """
 
     def pairs(self, collection: int) -> NDArray[np.int64]:

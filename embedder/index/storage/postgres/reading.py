@@ -49,6 +49,7 @@ _MATCHING = """
 SELECT c.sequence, p.pk, p.seq FROM embedder.collections AS c LEFT JOIN embedder.points AS p
     ON p.collection = c.id AND p.seq > %(after)s AND {}
 WHERE c.id = %(collection)s
+ORDER BY p.pk
 """
 _VECTORS = """
 SELECT p.pk, p.seq, p.id, v.crc, v.vector

@@ -10,9 +10,10 @@ import pytest
 
 from embedder.core.cancellation import Cancellation, Cancelled
 from embedder.core.errors import InvalidInput, Unavailable
+from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import Spec
 from embedder.index.storage.protocol import Effect, Store, Transaction
-from tests.unit.index.storage.contract.stores import Opener, commit, held
+from tests.unit.index.storage.contract.stores import Opener, commit, held, rows_of
 from tests.unit.waiting import LONG_S
 
 
@@ -147,6 +148,17 @@ def test_a_snapshot_sees_one_moment(store: Store) -> None:
         assert snapshot.find_collection("b") is None
     with store.reader.snapshot() as snapshot:
         assert snapshot.find_collection("b") is not None
+
+
+def test_points_that_meet_a_filter_ascend_after_one_was_overwritten(store: Store) -> None:
+    row = commit(store, lambda rows: rows.insert_collection("c", Spec()))
+    _, row = commit(store, lambda rows: rows.upsert(row, rows_of(["a", "b", "c"])))
+    commit(store, lambda rows: rows.upsert(row, rows_of(["a"])))
+
+    pairs, sequence = store.reader.matching(row.id, parse({}))
+
+    assert pairs.tolist() == [[1, 2], [2, 1], [3, 1]]
+    assert sequence == 2
 
 
 def test_an_exclusive_read_runs_between_two_writes(store: Store) -> None:
