@@ -6,7 +6,7 @@ The checksum of every row is verified. No call waits for a write.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,6 +63,9 @@ ORDER BY given.at
 """
 
 NO_LIMIT = 2**62
+
+PAGE_CHANGES = 4096
+"""Stored points, about, that a page of changes has: 6 MB at 384 components."""
 
 
 class PostgresReader:
@@ -162,10 +165,11 @@ class PostgresReader:
         found = decode_vectors(self.location, names, blobs, [row[3] for row in rows], width)
         return _pairs([row[:2] for row in rows]), names, found
 
-    def changes(self, collection: int, after: int, limit: int) -> Changes | None:
-        """Return the first changes after a sequence number; see `changes_since`."""
-        with self.snapshot() as snapshot:
-            return changes_since(snapshot, collection, after, limit)
+    @contextmanager
+    def pinned(self) -> Iterator[PostgresPinnedReader]:
+        """Yield a reader of one moment; its rows, too, are those that are committed by now."""
+        with self._connect() as db, db.transaction():
+            yield PostgresPinnedReader(self.location, self._shard, lambda: nullcontext(db))
 
     def _payloads(
         self, collection: int, source: str, parameters: Parameters, budget: ResponseBudget
@@ -194,6 +198,21 @@ class PostgresReader:
         given = {**parameters, "collection": collection}
         with self._connect() as db:
             return db.execute(query, given, binary=True).fetchall()
+
+
+class PostgresPinnedReader(PostgresReader):
+    """Implements `PinnedReader` on a connection whose caller has begun the transaction."""
+
+    @contextmanager
+    def snapshot(self) -> Iterator[PostgresSnapshot]:
+        """Yield the rows at the moment of this reader."""
+        with self._connect() as db:
+            yield PostgresSnapshot(db, self._shard, self.location)
+
+    def changes(self, collection: int, after: int, limit: int = PAGE_CHANGES) -> Changes | None:
+        """Return the first changes after a sequence number; see `changes_since`."""
+        with self.snapshot() as snapshot:
+            return changes_since(snapshot, collection, after, limit)
 
 
 def _compiled(condition: Filter | None) -> tuple[str, Parameters]:
