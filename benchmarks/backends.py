@@ -31,7 +31,8 @@ from embedder import EmbedderSettings, EmbeddingGenerator
 from embedder.backends.precision import has_fast_bfloat16
 from embedder.core.errors import MissingExtra
 from embedder.core.types import Vectors
-from embedder.settings.model import BackendSettings, BatchSettings, CacheSettings, ModelSettings
+from embedder.settings.cache import CacheSettings
+from embedder.settings.model import BackendSettings, BatchSettings, ModelSettings
 
 CONTENDERS = (
     ("torch", "float32"),

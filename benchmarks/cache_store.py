@@ -26,7 +26,7 @@ from embedder.cache.persistent import PersistentCache
 from embedder.cache.store.records import FOREVER, KEY_BYTES, Records
 from embedder.cache.store.sqlite_store import SqliteStore
 from embedder.core.types import Entries
-from embedder.settings.model import CacheSettings
+from embedder.settings.cache import CacheSettings
 
 GB = 1e9
 CHUNK = 512

@@ -34,13 +34,8 @@ from embedder import EmbedderSettings, EmbeddingGenerator, EmbedOptions, Truncat
 from embedder.core.types import Vectors
 from embedder.inference.loading import load_tokenizer
 from embedder.models.files import ModelFiles
-from embedder.settings.model import (
-    BackendSettings,
-    BatchSettings,
-    CacheSettings,
-    ModelSettings,
-    PoolingName,
-)
+from embedder.settings.cache import CacheSettings
+from embedder.settings.model import BackendSettings, BatchSettings, ModelSettings, PoolingName
 
 SEED = 20_240_229
 CHUNK = 256

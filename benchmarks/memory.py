@@ -27,7 +27,8 @@ from embedder.backends.precision import has_fast_bfloat16
 from embedder.inference.memory import MIB, NumberFormats, estimate, expected_runtime
 from embedder.models.files import ModelFiles
 from embedder.models.model_size import ModelSize
-from embedder.settings.model import BackendSettings, BatchSettings, CacheSettings, ModelSettings
+from embedder.settings.cache import CacheSettings
+from embedder.settings.model import BackendSettings, BatchSettings, ModelSettings
 
 LIMIT = 0.25
 """The largest error of an estimate, as a share of the measurement."""

@@ -8,7 +8,8 @@ import torch
 
 from benchmarks.peers.worker import Encode, serve
 from embedder import EmbedderSettings, EmbeddingGenerator
-from embedder.settings.model import CacheSettings, ModelSettings
+from embedder.settings.cache import CacheSettings
+from embedder.settings.model import ModelSettings
 
 
 def load() -> tuple[Encode, dict[str, object]]:

@@ -16,7 +16,7 @@ from embedder.cache.opening import open_store
 from embedder.cache.persistent import PersistentCache
 from embedder.cache.store.records import Records
 from embedder.core.types import CacheHits, Entries
-from embedder.settings.model import CacheSettings
+from embedder.settings.cache import CacheSettings
 
 
 class CacheReplica:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from embedder.cache.store.redis_store import RedisStore
 from embedder.cache.store.sqlite_store import SqliteStore
-from embedder.settings.model import CacheSettings
+from embedder.settings.cache import CacheSettings
 
 
 def open_store(settings: CacheSettings, name: str) -> SqliteStore | RedisStore | None:

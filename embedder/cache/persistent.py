@@ -20,7 +20,7 @@ from embedder.cache.store.protocol import LocalStore, SharedStore
 from embedder.cache.store.records import Records
 from embedder.cache.write_behind import WriteBehind
 from embedder.core.types import CacheHits, Entries
-from embedder.settings.model import CacheSettings
+from embedder.settings.cache import CacheSettings
 
 
 class PersistentCache:

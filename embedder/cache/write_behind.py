@@ -24,7 +24,7 @@ from embedder.cache.store.protocol import LocalStore, SharedStore
 from embedder.cache.store.records import Records
 from embedder.core.deadline import Deadline
 from embedder.core.errors import StageUnavailable
-from embedder.settings.model import CacheSettings
+from embedder.settings.cache import CacheSettings
 
 logger = logging.getLogger(__name__)
 

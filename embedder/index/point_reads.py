@@ -33,7 +33,7 @@ from embedder.index.contract.points import (
 )
 from embedder.index.contract.response_budget import ResponseBudget
 from embedder.index.shard import Shard
-from embedder.index.storage.reader import Reader
+from embedder.index.storage.protocol import Reader
 from embedder.index.storage.row_encoding import decode_metadata
 
 T = TypeVar("T")

@@ -26,10 +26,11 @@ from embedder.index.collection_registry import CollectionRegistry
 from embedder.index.contract.health import IndexHealth, IndexStats, RecoveryReport, health_of
 from embedder.index.segments.snapshot_folder import SnapshotFolder, remove_orphans
 from embedder.index.segments.snapshot_format import SnapshotIdentity
+from embedder.index.sharding import number_of
 from embedder.index.storage.failpoints import reach
+from embedder.index.storage.opening import open_store
 from embedder.index.storage.protocol import Store, T, Write
 from embedder.index.storage.records import CollectionRow
-from embedder.index.storage.sqlite.store import SqliteStore
 from embedder.settings.model import IndexSettings
 
 FOLDER = "collections"
@@ -205,8 +206,7 @@ class Shard:
             make_folder(self._directory)
             if (self._directory / FOLDER).exists():  # an earlier version let others read it
                 (self._directory / FOLDER).chmod(OWNER_ONLY_FOLDER)
-        durable = self.settings.directory is not None
-        self._store = SqliteStore(self._directory, self.settings.reserve_bytes, durable=durable)
+        self._store = open_store(self.settings, self._directory, number_of(self.name), self.shards)
         rows = self._store.collections()
         for row in rows:
             try:

@@ -21,6 +21,12 @@ from embedder.index.contract.response_budget import NUMBER_BYTES, POINT_BYTES
 from embedder.similarity.mmr import maximal_marginal_relevance
 
 
+def number_of(name: str) -> int:
+    """Return the number at the end of a shard's name, 0 if there is none."""
+    number = name.rpartition("-")[2]
+    return int(number) if number.isdecimal() else 0
+
+
 def owners(ids: Sequence[str], shards: int) -> NDArray[np.intp]:
     """Return the number of the shard that owns each id, 0 to ``shards`` - 1."""
     if shards == 1 or not ids:

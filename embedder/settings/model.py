@@ -10,14 +10,14 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, SecretStr, field_validator, model_validator
 
-from embedder.settings.index import IndexSettings as IndexSettings
+from embedder.settings.cache import CacheSettings
 from embedder.settings.presets import PRESETS, PresetName, fill_in
 from embedder.settings.tree import Settings
 
 PoolingName = Literal["mean", "cls", "max", "last", "weighted_mean", "mean_sqrt_len"]
 DtypeName = Literal["float32", "bfloat16", "float16", "int8"]
 
-REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+POSTGRES_SCHEMES = ("postgresql://", "postgres://")
 
 
 class ModelSettings(Settings):
@@ -126,43 +126,70 @@ class LimitSettings(Settings):
     )
 
 
-class CacheSettings(Settings):
-    """The size of the cache of one process, the lifetime of entries, and where they are saved."""
+class IndexSettings(Settings):
+    """The directory of an index shard, and its balance of memory, speed and start time."""
 
-    max_bytes: int = Field(256 * 2**20, ge=0, description="0 turns the cache off")
-    ttl_s: float | None = Field(
-        None, gt=0, description="lifetime of an entry in seconds; None: unlimited"
-    )
     directory: str | None = Field(
         None,
         min_length=1,
-        description="where a service keeps entries between runs; None: in its data_directory. "
-        "Without a service entries are kept in memory only",
-    )
-    autosave_s: float = Field(
-        1.0, gt=0, description="seconds after which new entries are saved; a crash loses no more"
-    )
-    autosave_entries: int = Field(
-        10_000, ge=1, description="new entries that are saved without waiting for autosave_s"
+        description="directory of the stored data; None: kept until the process ends",
     )
     url: SecretStr | None = Field(
         None,
-        description="a Redis or Valkey that services share, in place of directory; "
-        "redis://, rediss:// or unix://",
+        description="a PostgreSQL database that holds the points in place of directory, which then "
+        "holds snapshots only; postgresql://",
     )
+    snapshots: str | None = Field(
+        None,
+        min_length=1,
+        description="an object store for snapshots as a URL of fsspec, so that a replica on "
+        "another node need not read all points of url",
+    )
+    recovery_s: float = Field(
+        5.0, gt=0, description="seconds that a start may take after a crash; snapshots bound it"
+    )
+    delta_rows: int = Field(
+        4096, ge=1, description="new points that are searched one by one before they are a segment"
+    )
+    max_deleted_share: float = Field(
+        0.2, gt=0, le=0.3, description="share of deleted points from which a segment is rewritten"
+    )
+    max_queued_bytes: int = Field(
+        64 * 2**20, ge=1, description="bytes of points that wait to be written; more are refused"
+    )
+    reserve_bytes: int = Field(
+        32 << 20,
+        ge=0,
+        description="disk space in reserve for deletes and starts on a full disk; twice "
+        "the log of changes, and at most an eighth of the disk",
+    )
+    min_indexed_rows: int = Field(
+        2000, ge=1, description="segments with fewer rows are flat, for every kind of collection"
+    )
+    auto_hnsw_rows: int = Field(
+        50_000, ge=1, description="rows from which segments of kind auto are HNSW graphs"
+    )
+    hnsw_m: int = Field(32, ge=4, le=128, description="M of new HNSW graphs")
+    hnsw_ef_construction: int = Field(
+        100, ge=8, le=1000, description="efConstruction of new HNSW graphs"
+    )
+    hnsw_ef_search: int = Field(
+        64, ge=8, le=4096, description="lowest efSearch of a search; twice top_k if that is more"
+    )
+    ivf_probes: int | None = Field(
+        None, ge=1, description="inverted lists read per query; None: an eighth of them"
+    )
+    search_threads: int = Field(
+        1, ge=1, description="FAISS threads of one search; several searches run in parallel"
+    )
+    build_threads: int = Field(1, ge=1, description="FAISS threads that build a segment")
 
     @field_validator("url")
     @classmethod
-    def _is_of_redis(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not url.get_secret_value().startswith(REDIS_SCHEMES):
-            raise ValueError(f"must begin with {', '.join(REDIS_SCHEMES)}")
+    def _is_of_postgres(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(POSTGRES_SCHEMES):
+            raise ValueError(f"must begin with {' or '.join(POSTGRES_SCHEMES)}")
         return url
-
-    @model_validator(mode="after")
-    def _one_place(self) -> CacheSettings:
-        if self.directory is not None and self.url is not None:
-            raise ValueError("directory and url are both set; entries are saved in one of them")
-        return self
 
 
 class PoolSettings(Settings):

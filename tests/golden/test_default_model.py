@@ -19,7 +19,8 @@ from transformers import AutoModel, AutoTokenizer
 from embedder import EmbedderSettings, EmbeddingGenerator
 from embedder.core.types import Vectors
 from embedder.models.catalogue import find_row
-from embedder.settings.model import BackendSettings, BatchSettings, CacheSettings, ModelSettings
+from embedder.settings.cache import CacheSettings
+from embedder.settings.model import BackendSettings, BatchSettings, ModelSettings
 
 DTYPES: tuple[Literal["float32", "auto"], ...] = ("float32", "auto")
 COSINE = {"float32": 0.9999, "auto": 0.999}

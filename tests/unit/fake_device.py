@@ -20,7 +20,8 @@ from embedder.batching.tuning import Tuning
 from embedder.core.errors import BackendFailure, OutOfMemory
 from embedder.core.types import ModelInfo, TokenBatch, Vectors
 from embedder.inference.loading import LoadedBackend
-from embedder.settings.model import BatchSettings, CacheSettings, ModelSettings
+from embedder.settings.cache import CacheSettings
+from embedder.settings.model import BatchSettings, ModelSettings
 from tests.tiny_models import PIECES, SPECIAL, VOCABULARY, write_layout
 from tests.unit.fake_model import MODEL, settle
 from tests.unit.waiting import LONG_S

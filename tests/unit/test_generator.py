@@ -12,7 +12,8 @@ import pytest
 from embedder import EmbedderSettings, EmbeddingGenerator, EmbedOptions
 from embedder.core.errors import ConfigurationError, InvalidInput
 from embedder.core.types import Input, Truncate, Vectors
-from embedder.settings.model import BatchSettings, CacheSettings, LimitSettings, ModelSettings
+from embedder.settings.cache import CacheSettings
+from embedder.settings.model import BatchSettings, LimitSettings, ModelSettings
 from tests.unit.waiting import LONG_S
 
 # Without a cache, so that a repeated call computes again.

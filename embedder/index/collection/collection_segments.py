@@ -23,7 +23,7 @@ from embedder.index.segments.segment_builder import SegmentBuilder
 from embedder.index.segments.segment_index import SegmentIndex
 from embedder.index.segments.snapshot_folder import SnapshotFolder
 from embedder.index.storage.failpoints import reach
-from embedder.index.storage.reader import Reader
+from embedder.index.storage.protocol import Reader
 from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.row_encoding import DISAGREE
 from embedder.settings.model import IndexSettings

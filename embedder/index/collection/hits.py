@@ -15,7 +15,7 @@ from embedder.index.collection.search_view import ids_at, seq_at
 from embedder.index.contract.points import PAYLOAD, Hit, Payload, Query
 from embedder.index.contract.response_budget import ResponseBudget
 from embedder.index.segments.segment_index import IndexState
-from embedder.index.storage.reader import Reader
+from embedder.index.storage.protocol import Reader
 from embedder.index.storage.row_encoding import decode_metadata
 
 SHARED_BYTES = 16 * 2**20

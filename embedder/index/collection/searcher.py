@@ -24,8 +24,7 @@ from embedder.index.contract.response_budget import ResponseBudget
 from embedder.index.segments.scoring import normalize
 from embedder.index.segments.segment import are_among
 from embedder.index.segments.segment_index import IndexState
-from embedder.index.storage.protocol import Store
-from embedder.index.storage.reader import Reader
+from embedder.index.storage.protocol import Reader, Store
 from embedder.index.storage.row_encoding import DISAGREE
 from embedder.settings.model import IndexSettings
 from embedder.similarity.mmr import maximal_marginal_relevance

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from embedder.cache.persistent import PersistentCache
 from embedder.cache.store.sqlite_store import SqliteStore
-from embedder.settings.model import CacheSettings
+from embedder.settings.cache import CacheSettings
 from tests.unit.cache.known import entries, keys
 
 SETTINGS = CacheSettings(max_bytes=256 * 2**20, autosave_s=0.03, autosave_entries=10_000)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from embedder.cache.persistent import PersistentCache
-from embedder.settings.model import CacheSettings
+from embedder.settings.cache import CacheSettings
 from tests.unit.cache.fake_stores import FakeLocalStore, FakeSharedStore
 from tests.unit.cache.known import entries, keys
 from tests.unit.fake_model import settle

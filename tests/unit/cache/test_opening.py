@@ -11,7 +11,7 @@ from embedder.cache.opening import open_store
 from embedder.cache.persistent import PersistentCache
 from embedder.cache.store.redis_store import RedisStore
 from embedder.cache.store.sqlite_store import SqliteStore
-from embedder.settings.model import CacheSettings
+from embedder.settings.cache import CacheSettings
 from tests.unit.cache.known import entries, keys
 from tests.unit.waiting import until
 

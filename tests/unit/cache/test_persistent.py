@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from embedder.cache.persistent import PersistentCache
 from embedder.cache.store.sqlite_store import SqliteStore
-from embedder.settings.model import CacheSettings
+from embedder.settings.cache import CacheSettings
 from tests.unit.cache.known import OTHER_TAG, TAG, Row, by_key, entries, key, keys, row, rows_of
 from tests.unit.waiting import until
 

@@ -12,7 +12,7 @@ from embedder.cache.persistent import PersistentCache
 from embedder.cache.store.circuit_breaker import PAUSE_S
 from embedder.cache.store.lookup import StoreLookup
 from embedder.cache.store.redis_store import RedisStore
-from embedder.settings.model import CacheSettings
+from embedder.settings.cache import CacheSettings
 from tests.unit.cache.conftest import RedisServer
 from tests.unit.cache.fake_stores import FULL, FakeSharedStore
 from tests.unit.cache.known import entries, key, keys, records, rows_of

@@ -23,7 +23,8 @@ from embedder.inference.memory import (
     weights_bytes,
 )
 from embedder.models.model_size import ModelShape, ModelSize
-from embedder.settings.model import BackendSettings, BatchSettings, CacheSettings, EmbedderSettings
+from embedder.settings.cache import CacheSettings
+from embedder.settings.model import BackendSettings, BatchSettings, EmbedderSettings
 
 SHAPE = ModelShape(layers=6, heads=12, width=100, inner=400)
 SIZE = ModelSize(

@@ -15,7 +15,8 @@ from embedder.planning.goal import GB, Goal
 from embedder.planning.machine import MeasuredMachine
 from embedder.planning.plan import Plan, decide
 from embedder.planning.prediction import Choice, PlannedModel, predict
-from embedder.settings.model import BackendSettings, BatchSettings, CacheSettings, EmbedderSettings
+from embedder.settings.cache import CacheSettings
+from embedder.settings.model import BackendSettings, BatchSettings, EmbedderSettings
 from embedder.settings.presets import PresetName
 from tests.unit.planning.models import (
     GIB,

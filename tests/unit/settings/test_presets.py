@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.settings.model import BatchSettings, CacheSettings, EmbedderSettings, PoolSettings
+from embedder.settings.cache import CacheSettings
+from embedder.settings.model import BatchSettings, EmbedderSettings, PoolSettings
 from embedder.settings.presets import PRESETS, PresetName, fill_in
 
 PRESET_NAMES: tuple[PresetName, ...] = get_args(PresetName)

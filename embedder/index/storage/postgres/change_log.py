@@ -7,13 +7,21 @@ content, so that earlier contents take no space. A deletion is a row of its own,
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from embedder.index.storage.change_log import Changes
 from embedder.index.storage.postgres.collection_table import decoded
+from embedder.index.storage.postgres.connection.idle_connections import (
+    Connection,
+    IdleConnections,
+)
 from embedder.index.storage.postgres.snapshot import PostgresSnapshot
 from embedder.index.storage.postgres.transaction import PostgresTransaction
+from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.row_encoding import decode_vectors
+from embedder.index.storage.staging import is_staged_name
 
 _HEAD = "SELECT sequence, log_start, width FROM embedder.collections WHERE id = %s"
 _STORED = """
@@ -31,6 +39,36 @@ WITH moved AS (
 )
 DELETE FROM embedder.deletions WHERE collection IN (SELECT id FROM moved) AND seq <= %s
 """
+
+
+LIMIT = 4096
+"""About how many stored points one answer has."""
+
+
+class PostgresLog:
+    """Implements `ChangeLog`."""
+
+    def __init__(self, location: str, shard: int, connections: IdleConnections) -> None:
+        self._location = location
+        self._shard = shard
+        self._connections = connections
+
+    def heads(self, names: Collection[str] | None) -> list[CollectionRow]:
+        """Return the collections of these names as their last writes left them; None: all."""
+        found = self._connections.run(lambda db: self._snapshot(db).collections(names))
+        return [row for row in found if not is_staged_name(row.name)]
+
+    def changes(self, collection: int, after: int, limit: int = LIMIT) -> Changes | None:
+        """Return whole writes after a sequence number, with about ``limit`` stored points."""
+
+        def read(db: Connection) -> Changes | None:
+            with db.transaction():
+                return changes_since(self._snapshot(db), collection, after, limit)
+
+        return self._connections.run(read)
+
+    def _snapshot(self, db: Connection) -> PostgresSnapshot:
+        return PostgresSnapshot(db, self._shard, self._location)
 
 
 def changes_since(

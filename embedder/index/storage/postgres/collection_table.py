@@ -20,12 +20,13 @@ COLUMNS = (
 UPDATE = """
 UPDATE embedder.collections SET name = %s, metric = %s, kind = %s, width = %s, model = %s,
     sequence = %s, count = %s, identity = %s, revision = %s, digest = %s, pooling = %s, crc = %s,
-    next_pk = next_pk + %s
+    next_pk = next_pk + %s, restorer = CASE WHEN %s THEN restorer END
 WHERE id = %s
 """
 INSERT = """
-INSERT INTO embedder.collections(shard, uuid, metric, kind, sequence, count, identity, crc)
-VALUES (%s, %s, %s, %s, 0, 0, '', 0) RETURNING id
+INSERT INTO embedder.collections(
+    shard, uuid, metric, kind, restorer, sequence, count, identity, crc)
+VALUES (%s, %s, %s, %s, %s, 0, 0, '', 0) RETURNING id
 """
 
 
@@ -51,7 +52,7 @@ def update_parameters(row: CollectionRow, used: int) -> Sequence[object]:
     crc = checksum([row.id, row.uuid, *values])
     name, metric, kind, width, model, sequence, count, *rest = values
     stored = (encoded(name), metric, kind, width, encoded(model), sequence, count)
-    return (*stored, *map(encoded, rest), crc, used, row.id)
+    return (*stored, *map(encoded, rest), crc, used, row.name is None, row.id)
 
 
 def checksum(values: Sequence[object]) -> int:

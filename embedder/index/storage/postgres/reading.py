@@ -5,8 +5,8 @@ The checksum of every row is verified. No call waits for a write.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +17,8 @@ from embedder.core.types import Vectors
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.points import Payload
 from embedder.index.contract.response_budget import ResponseBudget
-from embedder.index.storage.change_log import Changes
-from embedder.index.storage.postgres.change_log import changes_since
 from embedder.index.storage.postgres.collection_table import decoded
+from embedder.index.storage.postgres.connection.idle_connections import IdleConnections
 from embedder.index.storage.postgres.filter_sql import Parameters, to_sql
 from embedder.index.storage.postgres.snapshot import PostgresSnapshot
 from embedder.index.storage.row_encoding import DISAGREE, check_payload, decode_vectors
@@ -64,28 +63,23 @@ ORDER BY given.at
 
 NO_LIMIT = 2**62
 
-PAGE_CHANGES = 4096
-"""Stored points, about, that a page of changes has: 6 MB at 384 components."""
-
 
 class PostgresReader:
-    """Implements `Reader`; ``connect`` yields a connection that no other call uses meanwhile.
+    """Implements `Reader`.
 
-    The connection is in autocommit mode: one statement sees one moment without a transaction, which
-    would cost two more round trips.
+    The connections are in autocommit mode: one statement sees one moment without a transaction,
+    which would cost two more round trips.
     """
 
-    def __init__(
-        self, location: str, shard: int, connect: Callable[[], AbstractContextManager[Connection]]
-    ) -> None:
+    def __init__(self, location: str, shard: int, connections: IdleConnections) -> None:
         self.location = location
         self._shard = shard
-        self._connect = connect
+        self._connections = connections
 
     @contextmanager
     def snapshot(self) -> Iterator[PostgresSnapshot]:
         """Yield the rows at one moment, from the first one that is read."""
-        with self._connect() as db, db.transaction():
+        with self._connections.take(checked=True) as db, db.transaction():
             yield PostgresSnapshot(db, self._shard, self.location)
 
     def payloads(
@@ -159,17 +153,10 @@ class PostgresReader:
         Raises:
             StorageDamaged: a row fails its checksum, or has no vector.
         """
-        with self._connect() as db:
-            rows = db.execute(_VECTORS, (pks.tolist(), collection), binary=True).fetchall()
+        rows = self._fetch(_VECTORS, (pks.tolist(), collection))
         names, blobs = [decoded(row[2]) for row in rows], [row[4] for row in rows]
         found = decode_vectors(self.location, names, blobs, [row[3] for row in rows], width)
         return _pairs([row[:2] for row in rows]), names, found
-
-    @contextmanager
-    def pinned(self) -> Iterator[PostgresPinnedReader]:
-        """Yield a reader of one moment; its rows, too, are those that are committed by now."""
-        with self._connect() as db, db.transaction():
-            yield PostgresPinnedReader(self.location, self._shard, lambda: nullcontext(db))
 
     def _payloads(
         self, collection: int, source: str, parameters: Parameters, budget: ResponseBudget
@@ -195,24 +182,10 @@ class PostgresReader:
             yield Payload(pk, seq, name, text if "text" in include else None, metadata)
 
     def _rows(self, query: str, collection: int, parameters: Parameters) -> list[tuple[Any, ...]]:
-        given = {**parameters, "collection": collection}
-        with self._connect() as db:
-            return db.execute(query, given, binary=True).fetchall()
+        return self._fetch(query, {**parameters, "collection": collection})
 
-
-class PostgresPinnedReader(PostgresReader):
-    """Implements `PinnedReader` on a connection whose caller has begun the transaction."""
-
-    @contextmanager
-    def snapshot(self) -> Iterator[PostgresSnapshot]:
-        """Yield the rows at the moment of this reader."""
-        with self._connect() as db:
-            yield PostgresSnapshot(db, self._shard, self.location)
-
-    def changes(self, collection: int, after: int, limit: int = PAGE_CHANGES) -> Changes | None:
-        """Return the first changes after a sequence number; see `changes_since`."""
-        with self.snapshot() as snapshot:
-            return changes_since(snapshot, collection, after, limit)
+    def _fetch(self, query: str, given: Sequence[object] | Parameters) -> list[tuple[Any, ...]]:
+        return self._connections.run(lambda db: db.execute(query, given, binary=True).fetchall())
 
 
 def _compiled(condition: Filter | None) -> tuple[str, Parameters]:

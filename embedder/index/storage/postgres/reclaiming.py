@@ -6,16 +6,25 @@ PostgreSQL gives the space of deleted rows to later ones by itself (autovacuum).
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 
+from embedder.core.errors import EmbedderError
+from embedder.index.storage.failpoints import reach
 from embedder.index.storage.postgres.collection_table import COLUMNS, as_collection
+from embedder.index.storage.postgres.committer import Committer
 from embedder.index.storage.postgres.transaction import PostgresTransaction
+from embedder.index.storage.protocol import Effect, Transaction
 
 PURGE_ROWS = 4096
 """Rows of a deleted collection that one step deletes."""
 
+_LOCK = "SELECT pg_try_advisory_xact_lock(1163216208, %s)"
 _UNNAMED = f"""
-SELECT {COLUMNS} FROM embedder.collections
-WHERE shard = %s AND name IS NULL AND id <> ALL(%b) ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
+SELECT {COLUMNS} FROM embedder.collections AS c
+WHERE shard = %s AND name IS NULL AND id <> ALL(%b) AND NOT EXISTS (
+    SELECT FROM embedder.writers AS w
+    WHERE w.id = c.restorer AND w.id <> %s AND w.used_at > now() - interval '1 hour')
+ORDER BY id LIMIT 1 FOR UPDATE OF c SKIP LOCKED
 """  # noqa: S608 - constants
 _STEPS = [
     f"DELETE FROM embedder.{table} WHERE ctid = ANY(ARRAY("  # noqa: S608 - constants
@@ -25,15 +34,32 @@ _STEPS = [
 _DELETE = "DELETE FROM embedder.collections WHERE id = %s"
 
 
+def reclaim(committer: Committer, spared: Collection[int]) -> None:
+    """Queue one step, which queues the next one; keep the unnamed collections ``spared``."""
+
+    def write(rows: Transaction) -> Effect[None]:
+        assert isinstance(rows, PostgresTransaction)
+        more = purge(rows, spared)
+        reach("purge.before_commit")
+        return lambda: reclaim(committer, spared) if more else None
+
+    # A step that a closing or failing store refuses runs after the next start.
+    with suppress(EmbedderError):
+        committer.submit(write)
+
+
 def purge(transaction: PostgresTransaction, spared: Collection[int]) -> bool:
     """Delete some rows of a collection without a name; return False if no such one is left.
 
-    Collections whose numbers are in ``spared`` stay, and so do those that another process locks.
+    Collections whose numbers are in ``spared`` stay, and so do those that another process restores:
+    a process that has committed nothing for an hour restores nothing. One process purges at a time.
 
     Raises:
         StorageDamaged: the collection fails its checksum, and so may have a name.
     """
-    found = transaction.rows(_UNNAMED, transaction.shard, list(spared))
+    ((is_locked,),) = transaction.rows(_LOCK, transaction.shard)
+    given = (transaction.shard, list(spared), transaction.writer)
+    found = transaction.rows(_UNNAMED, *given) if is_locked else []
     if not found:
         return False
     row = as_collection(found[0], transaction.location)

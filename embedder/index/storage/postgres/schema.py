@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 
+# writers: how many transactions each process has committed.
 # name: null while a collection is restored, and after it was deleted.
 # next_pk: all pks from here on are unused. A pk is never used again.
+# restorer: the process that fills the collection until it gets its name.
 # log_start: deletions up to this sequence number may have been removed from the log.
 # No foreign keys: each row of a point would check that of its collection, which is locked anyway.
 # vectors: apart from points, so that filters and pages read few bytes per point; not compressed,
@@ -32,12 +34,15 @@ _CREATE = """
 CREATE SCHEMA embedder;
 CREATE TABLE embedder.meta(version integer NOT NULL, uuid text NOT NULL, shards integer NOT NULL);
 CREATE TABLE embedder.shards(number integer PRIMARY KEY);
+CREATE TABLE embedder.writers(
+    id bigint PRIMARY KEY, commits bigint NOT NULL, used_at timestamptz NOT NULL DEFAULT now()
+) WITH (fillfactor = 50);
 CREATE TABLE embedder.collections(
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, shard integer NOT NULL, uuid text NOT NULL,
     name bytea, metric text NOT NULL, kind text NOT NULL, width integer, model bytea,
     sequence bigint NOT NULL, count bigint NOT NULL, identity bytea NOT NULL, revision bytea,
     digest bytea, pooling bytea, crc bigint NOT NULL, next_pk bigint NOT NULL DEFAULT 1,
-    log_start bigint NOT NULL DEFAULT 0, UNIQUE (shard, name)
+    log_start bigint NOT NULL DEFAULT 0, restorer bigint, UNIQUE (shard, name)
 ) WITH (fillfactor = 50);
 CREATE TABLE embedder.deleted(
     at bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, shard integer NOT NULL,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ CHUNK_ROWS = 2048
 
 _NAMED = f"SELECT {COLUMNS} FROM embedder.collections WHERE shard = %s AND name IS NOT NULL"  # noqa: S608 - constants
 _FIND = f"{_NAMED} AND name = %s"
+_NAMED_SO = f"{_NAMED} AND name = ANY(%b)"
 _DELETED = "SELECT identity FROM embedder.deleted WHERE shard = %s AND identity = ANY(%b)"
 _CHUNK = """
 SELECT p.pk, p.seq, p.crc, p.id, p.text, p.metadata, v.crc, v.vector
@@ -62,9 +63,13 @@ class PostgresSnapshot:
         """Return all rows of a query, sent and received in binary form."""
         return self.db.execute(query, parameters, binary=True).fetchall()
 
-    def collections(self) -> list[CollectionRow]:
-        """Return all collections with a name, those that are staged as well."""
-        return [as_collection(row, self.location) for row in self.rows(_NAMED, self.shard)]
+    def collections(self, names: Collection[str] | None = None) -> list[CollectionRow]:
+        """Return the collections of these names; None: all with a name, also those staged."""
+        if names is None:
+            found = self.rows(_NAMED, self.shard)
+        else:
+            found = self.rows(_NAMED_SO, self.shard, [one.encode() for one in names])
+        return [as_collection(row, self.location) for row in found]
 
     def find_collection(self, name: str) -> CollectionRow | None:
         """Return the collection of this name, or None."""

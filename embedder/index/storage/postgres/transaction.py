@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,9 @@ from embedder.index.storage.postgres.snapshot import PostgresSnapshot
 from embedder.index.storage.records import CollectionRow, OutdatedPoint, new_collection
 from embedder.index.storage.row_encoding import EncodedRows, checksum, vector_checksum, versioned
 
+if TYPE_CHECKING:
+    from psycopg import Connection
+
 _VERSION = "(SELECT version FROM embedder.meta)"
 _LOCK = f"""
 SELECT {_VERSION}, {COLUMNS} FROM embedder.collections
@@ -69,7 +73,14 @@ _OF_TEXTLESS = f"{_COPIES} p.text IS NULL"
 
 
 class PostgresTransaction(PostgresSnapshot):
-    """Implements `Transaction`; its caller begins and ends the transaction."""
+    """Implements `Transaction`; its caller begins and ends the transaction.
+
+    ``writer`` is the number of this process in the table of writers.
+    """
+
+    def __init__(self, db: Connection[Any], shard: int, location: str, writer: int) -> None:
+        super().__init__(db, shard, location)
+        self.writer = writer
 
     def find_collection(self, name: str) -> CollectionRow | None:
         """Return the collection of this name, or None; no other write changes it meanwhile.
@@ -95,7 +106,7 @@ class PostgresTransaction(PostgresSnapshot):
         if spec.identity is not None and self.deleted_among([spec.identity]):
             raise StaleCollection(str(name))
         row = new_collection(name, spec)
-        own = (self.shard, row.uuid, row.metric.value, row.kind.value)
+        own = (self.shard, row.uuid, row.metric.value, row.kind.value, self.writer)
         ((number,),) = self.rows(INSERT, *own)
         return self.update_collection(replace(row, id=number))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from embedder.cache import write_behind
-from embedder.settings.model import CacheSettings
+from embedder.settings.cache import CacheSettings
 from tests.unit.cache.fake_stores import FakeLocalStore
 from tests.unit.cache.known import OTHER_TAG, by_key, entries, key, keys, records, rows_of
 from tests.unit.cache.running import TIGHT, is_written, put, running, state_of

@@ -30,9 +30,9 @@ def _url(_: Path) -> str:
 
 def _postgres(folder: Path) -> Store:
     url = _url(folder)
-    from tests.unit.index.storage.postgres.plain_store import PlainStore
+    from embedder.index.storage.postgres.store import PostgresStore
 
-    return PlainStore(url)
+    return PostgresStore(url, 0, 1)
 
 
 STORES: dict[str, Callable[[Path], Store]] = {

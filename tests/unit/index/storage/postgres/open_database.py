@@ -13,13 +13,17 @@ from typing import Any
 import psycopg
 
 from embedder.index.contract.points import Points, Spec
-from embedder.index.storage.change_log import Changes
-from embedder.index.storage.postgres.connecting import connect, location_of
+from embedder.index.storage.postgres.change_log import PostgresLog
+from embedder.index.storage.postgres.connection.connecting import connect, location_of
+from embedder.index.storage.postgres.connection.idle_connections import IdleConnections
 from embedder.index.storage.postgres.reading import PostgresReader
 from embedder.index.storage.postgres.schema import prepare
 from embedder.index.storage.postgres.transaction import PostgresTransaction
 from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.row_encoding import encode
+
+WRITER = 1
+"""The number of the process that writes, which no row of writers has."""
 
 
 class OpenDatabase:
@@ -31,23 +35,16 @@ class OpenDatabase:
         self.location = location_of(url)
         self.db = connect(url, writable=True)
         self.uuid = prepare(self.db, self.location, shards)
-        self.reader = PostgresReader(self.location, shard, self._connection)
+        self._connections = IdleConnections(url, self.location)
+        self.reader = PostgresReader(self.location, shard, self._connections)
+        self.log = PostgresLog(self.location, shard, self._connections)
         self.snapshot = self.reader.snapshot
-        self._idle: list[psycopg.Connection[Any]] = []
 
     @contextmanager
     def transaction(self) -> Iterator[PostgresTransaction]:
         """Run a transaction that commits at the end."""
         with self.db.transaction():
-            yield PostgresTransaction(self.db, self.shard, self.location)
-
-    @contextmanager
-    def _connection(self) -> Iterator[psycopg.Connection[Any]]:
-        db = self._idle.pop() if self._idle else connect(self.url, writable=False)
-        try:
-            yield db
-        finally:
-            self._idle.append(db)
+            yield PostgresTransaction(self.db, self.shard, self.location, WRITER)
 
     def create(self, name: str | None = "c", spec: Spec | None = None) -> CollectionRow:
         """Create a collection."""
@@ -76,11 +73,6 @@ class OpenDatabase:
             assert row is not None
             return transaction.delete(row, pks).sequence
 
-    def changes(self, collection: int, after: int, limit: int) -> Changes | None:
-        """Return a page of the log."""
-        with self.reader.pinned() as reader:
-            return reader.changes(collection, after, limit)
-
     def execute(self, query: str, *parameters: object) -> psycopg.Cursor[Any]:
         """Run a statement that commits at once."""
         return self.db.execute(query, parameters)
@@ -92,5 +84,5 @@ class OpenDatabase:
 
     def close(self) -> None:
         """Close the connections."""
-        for db in (self.db, *self._idle):
-            db.close()
+        self.db.close()
+        self._connections.close()

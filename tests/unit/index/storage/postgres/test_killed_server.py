@@ -29,7 +29,7 @@ class Writer(threading.Thread):
         self._database = OpenDatabase(url)
 
     def run(self) -> None:
-        from embedder.index.storage.postgres.error_codes import translate_database_errors
+        from embedder.index.storage.postgres.connection.error_codes import translate_database_errors
 
         try:
             with translate_database_errors("here"):

@@ -169,14 +169,14 @@ def test_a_damaged_vector_is_reported(database: OpenDatabase, statement: str) ->
     with pytest.raises(StorageDamaged, match="of collection '' is damaged"):
         database.reader.vectors(row.id, np.array(pks), 2)
     with pytest.raises(StorageDamaged):
-        database.changes(row.id, 0, 9)
+        database.log.changes(row.id, 0, 9)
 
 
 def test_a_pk_that_would_be_assigned_twice_is_reported(database: OpenDatabase) -> None:
     database.create()
     database.put(named("a"))
     database.execute("UPDATE embedder.collections SET next_pk = 1")
-    from embedder.index.storage.postgres.error_codes import translate_database_errors
+    from embedder.index.storage.postgres.connection.error_codes import translate_database_errors
 
     with pytest.raises(StorageDamaged), translate_database_errors(database.location):
         database.put(named("b"))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def test_many_processes_may_create_the_tables(url: str) -> None:
-    from embedder.index.storage.postgres.connecting import connect
+    from embedder.index.storage.postgres.connection.connecting import connect
 
     def create(_: int) -> str:
         with closing(connect(url, writable=True)) as db:
@@ -75,7 +75,7 @@ def test_another_number_of_shards_is_refused(database: OpenDatabase) -> None:
 
 
 def test_a_schema_of_another_program_is_refused(url: str) -> None:
-    from embedder.index.storage.postgres.connecting import connect
+    from embedder.index.storage.postgres.connection.connecting import connect
 
     with closing(connect(url, writable=True)) as db:
         db.execute("CREATE SCHEMA embedder")

@@ -75,7 +75,7 @@ def test_the_latest_identities_are_kept(
 def test_a_taken_name_is_a_conflict(database: OpenDatabase) -> None:
     import psycopg
 
-    from embedder.index.storage.postgres.error_codes import is_conflict
+    from embedder.index.storage.postgres.connection.error_codes import is_conflict
 
     database.create()
 

@@ -12,7 +12,10 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from embedder.core.errors import ConfigurationError
-from embedder.index.storage.postgres.error_codes import connect_error, translate_database_errors
+from embedder.index.storage.postgres.connection.error_codes import (
+    connect_error,
+    translate_database_errors,
+)
 
 MIN_VERSION = 13
 """The oldest major version of PostgreSQL with all statements of the store."""

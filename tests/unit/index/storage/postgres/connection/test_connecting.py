@@ -15,8 +15,8 @@ from tests.unit.index.storage.postgres.postgres_server import PASSWORD, Postgres
 
 pytest.importorskip("psycopg", reason="psycopg is not installed")
 
-from embedder.index.storage.postgres import connecting
-from embedder.index.storage.postgres.connecting import connect, location_of
+from embedder.index.storage.postgres.connection import connecting
+from embedder.index.storage.postgres.connection.connecting import connect, location_of
 from embedder.index.storage.postgres.schema import prepare
 
 SECRETS = (PASSWORD, quote(PASSWORD, safe=""), "hunter2")
@@ -134,7 +134,7 @@ def test_an_old_version_is_refused(
 
 
 def test_missing_privileges_are_refused(server: PostgresServer, url: str) -> None:
-    from embedder.index.storage.postgres.error_codes import translate_database_errors
+    from embedder.index.storage.postgres.connection.error_codes import translate_database_errors
 
     with closing(connect(url, writable=True)) as db:
         db.execute("DROP ROLE IF EXISTS guest")

@@ -15,8 +15,8 @@ pytest.importorskip("psycopg", reason="psycopg is not installed")
 
 import psycopg
 
-from embedder.index.storage.postgres.connecting import connect
-from embedder.index.storage.postgres.error_codes import (
+from embedder.index.storage.postgres.connection.connecting import connect
+from embedder.index.storage.postgres.connection.error_codes import (
     database_error,
     is_conflict,
     translate_database_errors,

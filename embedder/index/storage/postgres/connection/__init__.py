@@ -1,0 +1,1 @@
+"""Connections to the database: opening them, and what their errors mean."""

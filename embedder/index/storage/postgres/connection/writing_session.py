@@ -1,0 +1,134 @@
+"""The one connection of a store that writes; it is opened again after it was lost.
+
+A connection that is lost during COMMIT leaves open whether the server has committed. Each process
+has a row in ``writers`` with the number of its commits, which tells it: locking the row waits for
+the end of the lost transaction. PostgreSQL's own numbers of transactions would not tell it, because
+a server that stops before it has written one to disk assigns it again.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from embedder.core.errors import EmbedderError, StageUnavailable
+from embedder.core.storage_errors import StorageReadOnly
+from embedder.index.storage.failpoints import reach
+from embedder.index.storage.postgres.connection.connecting import connect, location_of
+from embedder.index.storage.postgres.connection.error_codes import STAGE, translate_database_errors
+from embedder.index.storage.postgres.schema import prepare
+from embedder.index.storage.postgres.transaction import PostgresTransaction
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[Any]
+
+_REGISTER = """
+INSERT INTO embedder.writers(id, commits) VALUES (%s, 0)
+ON CONFLICT (id) DO UPDATE SET used_at = now() RETURNING commits
+"""
+_COUNT = "UPDATE embedder.writers SET commits = commits + 1, used_at = now() WHERE id = %s"
+_FORGET = "DELETE FROM embedder.writers WHERE used_at < now() - interval '30 days'"
+
+
+class OutcomeUnknown(Exception):
+    """The connection was lost during COMMIT: `WritingSession.has_committed` tells the outcome."""
+
+
+class WritingSession:
+    """Runs the transactions of one shard, one at a time; ``uuid`` is that of the database.
+
+    Raises:
+        ConfigurationError: the database cannot be used, or belongs to another service.
+        NewerFormat: a later version has migrated the tables.
+        StageUnavailable: no host answers.
+        StorageReadOnly: every host that answers only reads.
+    """
+
+    def __init__(self, url: str, shard: int, shards: int) -> None:
+        self.location = location_of(url)
+        self.shard = shard
+        self.writer = secrets.randbits(62)
+        """Tells this process from the others that write."""
+        self.uuid = ""
+        self._url = url
+        self._shards = shards
+        self._commits = 0
+        self._registered = 0  # as the database has it
+        self._db = self._connect()
+
+    @contextmanager
+    def transaction(self) -> Iterator[PostgresTransaction]:
+        """Yield the rows in a transaction that the end of the block commits, and an error undoes.
+
+        Raises:
+            OutcomeUnknown: the connection was lost during COMMIT.
+            StageUnavailable: the connection was lost before, so that nothing is committed.
+            psycopg.Error: the database refuses a statement.
+        """
+        db, is_committing = self._open(), False
+        try:
+            with translate_database_errors(self.location):
+                db.execute("BEGIN")
+                yield PostgresTransaction(db, self.shard, self.location, self.writer)
+                reach("commit.before")
+                db.execute(_COUNT, (self.writer,))
+                is_committing = True
+                db.execute("COMMIT")
+        except BaseException as error:
+            self._roll_back(db)
+            if is_committing and db.closed:
+                raise OutcomeUnknown from error
+            if isinstance(error, StorageReadOnly):
+                db.close()
+                raise StageUnavailable(
+                    STAGE, f"{self.location} takes no writes any more"
+                ) from error
+            raise
+        self._commits += 1
+        reach("commit.after")
+
+    def has_committed(self) -> bool:
+        """Say whether the transaction of unknown outcome is committed.
+
+        Raises:
+            StageUnavailable, StorageReadOnly: the database does not tell it at present.
+        """
+        self._open()
+        committed = self._registered > self._commits
+        self._commits = self._registered
+        return committed
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+    def _open(self) -> Connection:
+        if self._db.closed:
+            self._db = self._connect()
+        return self._db
+
+    def _connect(self) -> Connection:
+        db = connect(self._url, writable=True)
+        try:
+            with translate_database_errors(self.location):
+                uuid = prepare(db, self.location, self._shards)
+                if self.uuid not in ("", uuid):
+                    raise StageUnavailable(STAGE, f"{self.location} is now another database")
+                db.execute(_FORGET)
+                ((registered,),) = db.execute(_REGISTER, (self.writer,)).fetchall()
+        except BaseException:
+            db.close()
+            raise
+        self.uuid, self._registered = uuid, registered
+        return db
+
+    def _roll_back(self, db: Connection) -> None:
+        try:
+            with translate_database_errors(self.location):
+                db.execute("ROLLBACK")
+        except EmbedderError:
+            db.close()

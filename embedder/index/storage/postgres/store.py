@@ -1,0 +1,71 @@
+"""The PostgreSQL store of one shard: several processes open it at the same time, and all write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from concurrent.futures import Future
+
+from embedder.index.storage.postgres.change_log import PostgresLog
+from embedder.index.storage.postgres.committer import Committer
+from embedder.index.storage.postgres.connection.idle_connections import IdleConnections
+from embedder.index.storage.postgres.connection.writing_session import WritingSession
+from embedder.index.storage.postgres.reading import PostgresReader
+from embedder.index.storage.postgres.reclaiming import reclaim
+from embedder.index.storage.protocol import Effect, T, Transaction, Write
+from embedder.index.storage.records import CollectionRow
+
+
+class PostgresStore:
+    """Implements `Store` for shard number ``shard`` of ``shards`` in the database at ``url``."""
+
+    was_clean = True
+    """The database recovers by itself."""
+
+    def __init__(self, url: str, shard: int, shards: int) -> None:
+        """Connect, and create or migrate the tables.
+
+        Raises:
+            ConfigurationError: the database cannot be used, or belongs to another service.
+            NewerFormat: a later version has migrated the tables.
+            StageUnavailable: no host answers.
+            StorageReadOnly: every host that answers only reads.
+        """
+        session = WritingSession(url, shard, shards)
+        self.uuid = session.uuid
+        self._connections = IdleConnections(url, session.location)
+        self.reader = PostgresReader(session.location, shard, self._connections)
+        self.log = PostgresLog(session.location, shard, self._connections)
+        self._session = session
+        self._committer = Committer(session)
+
+    @property
+    def refusal(self) -> Exception | None:
+        """Return why writes are refused until a restart, or None."""
+        return self._committer.refusal
+
+    def collections(self) -> list[CollectionRow]:
+        """Return all collections with a name that clients can use."""
+        return self.log.heads(None)
+
+    def submit(self, write: Write[T], *, frees: bool = False) -> Future[T]:
+        """Queue a write; see `Store.submit`."""
+        return self._committer.submit(write)
+
+    def run_exclusively(self, read: Callable[[], T]) -> T:
+        """Run ``read`` in the writer thread, between two writes."""
+
+        def write(_: Transaction) -> Effect[T]:
+            result = read()
+            return lambda: result
+
+        return self.submit(write).result()
+
+    def reclaim(self, spared: Collection[int]) -> None:
+        """Start to delete the rows of collections without a name; see `Store.reclaim`."""
+        reclaim(self._committer, spared)
+
+    def close(self) -> None:
+        """Finish the queued writes and close the connections."""
+        self._committer.close()
+        self._connections.close()
+        self._session.close()
