@@ -42,6 +42,8 @@ HEALTH_CHECK_TIMEOUT_S = 5
 """Serve kills a replica that leaves three checks in a row unanswered: a hung one after 15 to 20 s.
 That is long for a busy replica, and short for requests that wait up to 60 s."""
 
+STATEFUL_CHECK_PERIOD_S = 1
+
 
 def build(args: dict[str, Any]) -> Application:
     """Return the application for these arguments of serve_config.yaml.
@@ -67,7 +69,7 @@ def build(args: dict[str, Any]) -> Application:
         for name in (f"EmbeddingCache-{shard}" for shard in range(settings.cache.shards))
     }
     indexes = {
-        name: _stateful(IndexReplica, name, settings.vector_index).bind(settings, name)
+        name: _shard(name, settings).bind(settings, name)
         for name in (f"VectorIndex-{shard}" for shard in range(settings.index.shards))
     }
     options = _routed_in_own_loop(_actor_options(settings.ingress))
@@ -117,7 +119,8 @@ def _check_resources(settings: ServeSettings) -> None:
     }
     wanted = {name: (stage.min_replicas, _needed(stage)) for name, stage in scaled.items()}
     wanted["EmbeddingCache"] = (settings.cache.shards, _needed(settings.embedding_cache))
-    wanted["VectorIndex"] = (settings.index.shards, _needed(settings.vector_index))
+    replicas = settings.index.shards * settings.vector_index.min_replicas
+    wanted["VectorIndex"] = (replicas, _needed(settings.vector_index))
     resources = {name for _, replica in wanted.values() for name in replica}
     problem = missing_resources(
         wanted,
@@ -152,18 +155,9 @@ def _stateless(
     models: dict[str, Any],
     overflow: Sequence[str] = (),
 ) -> serve.Deployment:
-    """Return a deployment that scales; ``overflow`` names those that can do its work."""
-    return _deployment(
-        kind,
-        name,
-        stage,
-        user_config=models,
-        autoscaling_config=autoscaling_config(
-            stage, batches=kind is EncoderReplica, overflow=overflow
-        ),
-        max_replicas_per_node=stage.max_replicas_per_node,
-        max_surge_percent=stage.max_surge_percent,
-    )
+    """Return a deployment that holds models; ``overflow`` names those that can do its work."""
+    batches = kind is EncoderReplica
+    return _scaled(kind, name, stage, batches=batches, overflow=overflow, user_config=models)
 
 
 def _pool(pool: EncoderDeployment, settings: ServeSettings, models: dict[str, Any]) -> Application:
@@ -174,12 +168,42 @@ def _pool(pool: EncoderDeployment, settings: ServeSettings, models: dict[str, An
     return deployment.bind(pool_settings(settings, pool), pool)
 
 
+def _shard(name: str, settings: ServeSettings) -> serve.Deployment:
+    """Return a shard of the index, which scales if its points are in a database."""
+    stage = settings.vector_index
+    if settings.index.url is None:
+        return _stateful(IndexReplica, name, stage)
+    period_s = STATEFUL_CHECK_PERIOD_S
+    return _scaled(IndexReplica, name, stage, batches=True, health_check_period_s=period_s)
+
+
+def _scaled(
+    kind: type,
+    name: str,
+    stage: StageSettings,
+    *,
+    batches: bool,
+    overflow: Sequence[str] = (),
+    **options: Any,
+) -> serve.Deployment:
+    return _deployment(
+        kind,
+        name,
+        stage,
+        autoscaling_config=autoscaling_config(stage, batches=batches, overflow=overflow),
+        max_replicas_per_node=stage.max_replicas_per_node,
+        max_surge_percent=stage.max_surge_percent,
+        **options,
+    )
+
+
 def _stateful(kind: type, name: str, stage: ReplicaSettings) -> serve.Deployment:
     """Return a deployment of exactly one replica, because a second would have a state of its own.
 
-    No other replica can answer while it is down, so its health is checked every second.
+    No other replica can answer while it is down, so its health is checked more often.
     """
-    return _deployment(kind, name, stage, num_replicas=1, health_check_period_s=1)
+    period_s = STATEFUL_CHECK_PERIOD_S
+    return _deployment(kind, name, stage, num_replicas=1, health_check_period_s=period_s)
 
 
 def _deployment(kind: type, name: str, stage: ReplicaSettings, **options: Any) -> serve.Deployment:

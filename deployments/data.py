@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 from deployments.settings.service import ServeSettings
@@ -18,6 +20,7 @@ from embedder.index.storage.atomic_files import write_once
 from embedder.index.storage.lock import FILE_NAME, DirectoryLock
 
 SHARDS_FILE = "SHARDS"
+REPLICA = "replica-"
 CHOOSE = "choose another data_directory, in the configuration's args or EMBEDDER_DATA_DIRECTORY"
 
 
@@ -48,14 +51,14 @@ def claim_shards(settings: ServeSettings) -> None:
     """Record the number of shards at the first start; later, check that it is the same.
 
     The shard of a point depends on the number of shards. With another number, a point that is
-    upserted again would be stored twice.
+    upserted again would be stored twice. A database of the index records the number itself.
 
     Raises:
         ConfigurationError: the stored index has another number of shards, or the folder cannot be
             written.
     """
     directory, shards = index_directory(settings), settings.index.shards
-    if directory is None:
+    if directory is None or settings.index.url is not None:
         return
     try:
         make_folder(directory)
@@ -63,6 +66,29 @@ def claim_shards(settings: ServeSettings) -> None:
         _check_number(directory, shards)
     except OSError as error:
         raise ConfigurationError(f"the index cannot be kept in {directory}: {error}") from None
+
+
+def claim_snapshots(directory: Path) -> DirectoryLock:
+    """Lock a folder for the snapshots of one replica of a shard whose points are in a database.
+
+    ``directory`` is the folder of the shard on this node. The folders in it are numbered, and the
+    first free one is taken, so that a replica that starts again finds the snapshots of an earlier
+    one.
+
+    Raises:
+        ConfigurationError: the folder cannot be written.
+    """
+    try:
+        for number in count():
+            folder = directory / f"{REPLICA}{number}"
+            make_folder(folder)
+            with suppress(DirectoryInUse):
+                lock = DirectoryLock(folder)
+                lock.sign(0)
+                return lock
+    except OSError as error:
+        raise ConfigurationError(f"snapshots cannot be kept in {directory}: {error}") from None
+    raise AssertionError("one of the folders is free")
 
 
 def recorded_shards(directory: Path) -> int:
@@ -99,9 +125,10 @@ def check_data(settings: ServeSettings) -> None:
                 _check_writable(folder)
         if directory is None:
             return
-        if (directory / SHARDS_FILE).exists():
+        if settings.index.url is None and (directory / SHARDS_FILE).exists():
             _check_number(directory, settings.index.shards)
-        for held in sorted(directory.glob(f"VectorIndex-*/{FILE_NAME}")):
+        replicas = directory.glob(f"VectorIndex-*/{REPLICA}*/{FILE_NAME}")
+        for held in sorted([*directory.glob(f"VectorIndex-*/{FILE_NAME}"), *replicas]):
             DirectoryLock(held.parent).close()
     except DirectoryInUse as error:
         raise ConfigurationError(

@@ -11,8 +11,9 @@ from deployments.index.methods import METHODS
 from deployments.rpc import message_size
 from deployments.rpc.handle_client import Handle, HandleClient
 from deployments.rpc.pickled_rows import PickledRows
+from deployments.rpc.running_replicas import running_replicas
 from embedder.batching.batcher import Batcher
-from embedder.batching.packing import Budget
+from embedder.batching.packing import Budget, Slots
 from embedder.batching.queue import BatchContext
 from embedder.core.deadline import Deadline
 from embedder.index.contract.health import IndexStats
@@ -56,19 +57,21 @@ class ShardedHits:
 
 
 class RemoteShard:
-    """One VectorIndex deployment.
+    """One VectorIndex deployment; any of its replicas gets a call.
 
-    ``searched`` has the description of each collection, by name, at its last search.
+    ``searched`` has the description of each collection, by name, at its last search. ``submitted``
+    counts the queries and the other reads. ``calls`` searches are sent at once to each replica.
     """
 
-    def __init__(self, name: str, handle: Handle) -> None:
+    def __init__(self, name: str, handle: Handle, calls: int = 2) -> None:
         self.name = name
+        self.submitted = 0
         self.searched: dict[str, CollectionInfo] = {}
         self._client = HandleClient(name, handle)
         self._searches: Batcher[Query, tuple[PickledRows[Hit], float]] = Batcher(
             self._search,
             budget=Budget(message_size.GATHERED_BYTES, max_items=CALL_QUERIES),
-            slots=2,
+            slots=lambda: Slots(calls * max(1, running_replicas(handle) or 0)),
             cancel_abandoned=True,
         )
 
@@ -88,6 +91,7 @@ class RemoteShard:
         assert not named, "the size and the price of a call are computed by position"
         how = METHODS[method.__name__]
         size = how.size(*arguments)
+        self.submitted += how.threads == "read"
         sent = await self._client.call(
             "call",
             method.__name__,
@@ -101,6 +105,7 @@ class RemoteShard:
 
     async def search(self, queries: Sequence[Query], deadline: Deadline) -> ShardedHits:
         """Answer several queries, in calls that they share with queries of other requests."""
+        self.submitted += len(queries)
         sizes = list(map(message_size.query_bytes, queries))
         answers = await self._searches.submit(queries, sizes, deadline=deadline)
         sent_s = max((sent_s for _, sent_s in answers), default=time.monotonic())

@@ -10,19 +10,26 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
+import time
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
-from deployments.data import claim_shards, index_directory
+from deployments.data import claim_shards, claim_snapshots, index_directory
 from deployments.index.client import ShardStats
 from deployments.index.methods import METHODS
+from deployments.index.read_meter import ReadMeter
 from deployments.metrics import INDEX, QUEUES, MetricPublisher
 from deployments.rpc.replica_log import log_refusals_briefly
 from deployments.settings.service import ServeSettings
 from embedder.index.contract.health import IndexHealth
+from embedder.index.storage.lock import DirectoryLock
 from embedder.index.vector_index import VectorIndex
 from embedder.pipeline.reservations import retry_token_of
 from embedder.pipeline.work_queue import WorkClass, WorkQueue
+
+T = TypeVar("T")
 
 SWITCH_S = 0.0005
 """Seconds that a thread may keep the interpreter while other threads wait for it.
@@ -30,24 +37,29 @@ SWITCH_S = 0.0005
 With Python's default of 5 ms a search would wait 5 ms for every concurrent write or merge.
 """
 
+SEARCH_THREADS = 4
 
 SCAN_ROWS = 20_000
 """Reads of more rows are scans, which have separate threads, so that small reads do not wait."""
 
 
 class IndexReplica:
-    """Stores and searches the points of one shard."""
+    """Stores and searches the points of one shard.
+
+    With a database (index.url) a shard may have several replicas, also on one node, where each has
+    a folder of its own for snapshots.
+    """
 
     def __init__(self, settings: ServeSettings, name: str) -> None:
         log_refusals_briefly()
         claim_shards(settings)
         sys.setswitchinterval(SWITCH_S)
-        root = index_directory(settings)
-        directory = None if root is None else str(root / name)
-        shard = settings.index.model_copy(update={"directory": directory})
+        directory, self._lock = _own_folder(settings, name)
+        shard = settings.index.model_copy(update={"directory": directory and str(directory)})
         self._name = name
         self._index = VectorIndex(shard, name, settings.index.shards)
         self._queues = _queues(settings)
+        self._reads = ReadMeter(SEARCH_THREADS)
         self._metrics, self._queue_metrics = MetricPublisher(INDEX), MetricPublisher(QUEUES)
         # Serve awaits this at a graceful stop. It is an attribute of the object and not of the
         # class, because the interpreter would call a class's `__del__` without awaiting it.
@@ -70,7 +82,14 @@ class IndexReplica:
         price = method.price(self._index, *arguments)
         is_scan = method.threads == "read" and price > SCAN_ROWS
         queue = self._queues["scan" if is_scan else method.threads]
-        return await queue.run(price, work, partial(retry_token_of, name, arguments))
+        run = partial(queue.run, price, retry_token=partial(retry_token_of, name, arguments))
+        if method.threads not in ("search", "read"):
+            return await run(work)
+        units = price if method.threads == "search" else 1
+        with self._reads.queued(units):
+            answer, seconds = await run(partial(_timed, work))
+        self._reads.answered(units, seconds)
+        return answer
 
     def _work(self, name: str, arguments: tuple[Any, ...]) -> Any:
         answer, pack = getattr(self._index, name)(*arguments), METHODS[name].pack
@@ -87,6 +106,10 @@ class IndexReplica:
     async def health(self) -> IndexHealth:
         """Return at once whether the shard can be used, without a thread or the disk."""
         return self._index.health()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Return the reads that wait and were answered; Serve reports them to the controller."""
+        return self._reads.report()
 
     async def check_health(self) -> None:
         """Publish the metrics; Serve calls this every second.
@@ -112,13 +135,29 @@ class IndexReplica:
         for queue in self._queues.values():
             queue.close()
         self._index.close()
+        if self._lock is not None:
+            self._lock.close()
+
+
+def _own_folder(settings: ServeSettings, name: str) -> tuple[Path | None, DirectoryLock | None]:
+    """Return the folder of this replica, and its lock unless the store itself locks the folder."""
+    root = index_directory(settings)
+    if root is None or settings.index.url is None:
+        return None if root is None else root / name, None
+    lock = claim_snapshots(root / name)
+    return lock.directory, lock
+
+
+def _timed(work: Callable[[], T]) -> tuple[T, float]:
+    began = time.monotonic()
+    return work(), time.monotonic() - began
 
 
 def _queues(settings: ServeSettings) -> dict[str, WorkQueue]:
     """Return the threads of each class of work; the unit is a row, and a byte of a write."""
     wait_s, max_queued = settings.limits.max_wait_s, settings.index.max_queued_bytes
     classes = (
-        WorkClass("index-search", 4, 1.0, math.inf),
+        WorkClass("index-search", SEARCH_THREADS, 1.0, math.inf),
         WorkClass("index-read", 2, 100_000.0, wait_s),
         WorkClass("index-scan", 2, 200_000.0, wait_s),
         # Many threads, because they wait for the disk, and writes that wait share one commit.

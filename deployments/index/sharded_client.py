@@ -48,9 +48,11 @@ class RemoteIndex:
     ``max_bytes`` limits one answer as JSON; the queries of a search get equal shares of it.
     """
 
-    def __init__(self, handles: Mapping[str, Handle], max_bytes: int | None = None) -> None:
+    def __init__(
+        self, handles: Mapping[str, Handle], max_bytes: int | None = None, calls: int = 2
+    ) -> None:
         self._max_bytes = max_bytes
-        self.shards = tuple(RemoteShard(name, handle) for name, handle in handles.items())
+        self.shards = tuple(RemoteShard(name, handle, calls) for name, handle in handles.items())
         self._searched = ChainMap(*(shard.searched for shard in self.shards))
         self.collection_cache = CollectionCache(partial(look_up, self.shards))
 

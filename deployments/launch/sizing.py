@@ -128,6 +128,7 @@ def _encoders_that_fit(settings: ServeSettings, cluster: ClusterResources) -> in
         stage.num_cpus * stage.max_replicas for stage in (settings.ingress, settings.tokenizer)
     )
     others += settings.embedding_cache.num_cpus * settings.cache.shards
-    others += settings.vector_index.num_cpus * settings.index.shards
+    index = settings.vector_index
+    others += index.num_cpus * index.max_replicas * settings.index.shards
     fitting = (cluster.cpus - others) / max(settings.encoder.num_cpus, 1e-9)
     return max(1, int(min(cluster.cpus, fitting)))

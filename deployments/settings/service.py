@@ -7,7 +7,12 @@ from pydantic import Field, field_validator, model_validator
 from deployments.settings.access import ApiKey
 from deployments.settings.encoders import EncoderStage
 from deployments.settings.models import ModelList
-from deployments.settings.stages import IngressStage, ReplicaSettings, TokenizerStage
+from deployments.settings.stages import (
+    IndexStage,
+    IngressStage,
+    ReplicaSettings,
+    TokenizerStage,
+)
 from embedder.cache.fail_open import TIMEOUT_S
 from embedder.settings.cache import CacheSettings
 from embedder.settings.model import EmbedderSettings, IndexSettings, LimitSettings, ModelSettings
@@ -110,7 +115,7 @@ class ServeSettings(EmbedderSettings):
     tokenizer: TokenizerStage = TokenizerStage()
     encoder: EncoderStage = EncoderStage()
     embedding_cache: ReplicaSettings = ReplicaSettings()
-    vector_index: ReplicaSettings = ReplicaSettings()
+    vector_index: IndexStage = IndexStage()
 
     @field_validator("data_directory")
     @classmethod
@@ -151,6 +156,17 @@ class ServeSettings(EmbedderSettings):
             raise ValueError(
                 f"backend.device is {device!r} and pool {on_cpu[0]!r} of encoder.pools computes on "
                 "the CPU: leave backend.device out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_index(self) -> ServeSettings:
+        """Refuse several replicas of a shard that write one SQLite file."""
+        most = self.vector_index.max_replicas
+        if self.index.url is None and most > 1:
+            raise ValueError(
+                f"vector_index.max_replicas is {most}, but a shard in a SQLite file has one "
+                "replica: set index.url to a PostgreSQL database, or max_replicas to 1"
             )
         return self
 

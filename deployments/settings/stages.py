@@ -81,6 +81,13 @@ class IngressStage(StageSettings):
     )
 
 
+class IndexStage(StageSettings):
+    """How each shard of the index scales; more than one replica needs a database (index.url)."""
+
+    max_replicas: int = Field(1, ge=1, description="of each shard; above 1 only with index.url")
+    calls_per_replica: int = Field(2, ge=1, description="concurrent calls per ingress and replica")
+
+
 class TokenizerStage(StageSettings):
     """How the tokenizer scales, and which requests the ingress tokenizes itself."""
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, PositiveInt, SecretStr, field_validator, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from embedder.settings.cache import CacheSettings
+from embedder.settings.index import IndexSettings as IndexSettings
 from embedder.settings.presets import PRESETS, PresetName, fill_in
 from embedder.settings.tree import Settings
 
 PoolingName = Literal["mean", "cls", "max", "last", "weighted_mean", "mean_sqrt_len"]
 DtypeName = Literal["float32", "bfloat16", "float16", "int8"]
-
-POSTGRES_SCHEMES = ("postgresql://", "postgres://")
 
 
 class ModelSettings(Settings):
@@ -124,72 +123,6 @@ class LimitSettings(Settings):
     max_wait_many_s: float = Field(
         10.0, gt=0, description="the same for a request of 32 inputs or more"
     )
-
-
-class IndexSettings(Settings):
-    """The directory of an index shard, and its balance of memory, speed and start time."""
-
-    directory: str | None = Field(
-        None,
-        min_length=1,
-        description="directory of the stored data; None: kept until the process ends",
-    )
-    url: SecretStr | None = Field(
-        None,
-        description="a PostgreSQL database that holds the points in place of directory, which then "
-        "holds snapshots only; postgresql://",
-    )
-    snapshots: str | None = Field(
-        None,
-        min_length=1,
-        description="an object store for snapshots as a URL of fsspec, so that a replica on "
-        "another node need not read all points of url",
-    )
-    recovery_s: float = Field(
-        5.0, gt=0, description="seconds that a start may take after a crash; snapshots bound it"
-    )
-    delta_rows: int = Field(
-        4096, ge=1, description="new points that are searched one by one before they are a segment"
-    )
-    max_deleted_share: float = Field(
-        0.2, gt=0, le=0.3, description="share of deleted points from which a segment is rewritten"
-    )
-    max_queued_bytes: int = Field(
-        64 * 2**20, ge=1, description="bytes of points that wait to be written; more are refused"
-    )
-    reserve_bytes: int = Field(
-        32 << 20,
-        ge=0,
-        description="disk space in reserve for deletes and starts on a full disk; twice "
-        "the log of changes, and at most an eighth of the disk",
-    )
-    min_indexed_rows: int = Field(
-        2000, ge=1, description="segments with fewer rows are flat, for every kind of collection"
-    )
-    auto_hnsw_rows: int = Field(
-        50_000, ge=1, description="rows from which segments of kind auto are HNSW graphs"
-    )
-    hnsw_m: int = Field(32, ge=4, le=128, description="M of new HNSW graphs")
-    hnsw_ef_construction: int = Field(
-        100, ge=8, le=1000, description="efConstruction of new HNSW graphs"
-    )
-    hnsw_ef_search: int = Field(
-        64, ge=8, le=4096, description="lowest efSearch of a search; twice top_k if that is more"
-    )
-    ivf_probes: int | None = Field(
-        None, ge=1, description="inverted lists read per query; None: an eighth of them"
-    )
-    search_threads: int = Field(
-        1, ge=1, description="FAISS threads of one search; several searches run in parallel"
-    )
-    build_threads: int = Field(1, ge=1, description="FAISS threads that build a segment")
-
-    @field_validator("url")
-    @classmethod
-    def _is_of_postgres(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not url.get_secret_value().startswith(POSTGRES_SCHEMES):
-            raise ValueError(f"must begin with {' or '.join(POSTGRES_SCHEMES)}")
-        return url
 
 
 class PoolSettings(Settings):

@@ -49,19 +49,19 @@ class ScalingReport:
         *,
         arrived: int,
         answered: int,
-        tokenizer: StageQueue,
         encoders: Iterable[StageQueue],
+        others: Iterable[StageQueue],
         refused_tokens: int,
         returned_tokens: int,
     ) -> dict[str, float]:
-        """Return the numbers for the policy, by their names.
+        """Return the numbers for the policy, by their names; ``others`` are not encoders.
 
         Refused tokens count as arriving at the encoders, in proportion to what they got: the
         refused requests would have come to them. Those that return do not count again; as they may
         have been refused by another ingress, only the sum over all ingresses is not negative.
         """
         pools = _merged(encoders)
-        queues = [tokenizer, *pools]
+        queues = [*others, *pools]
         rates = self._increases.per_second(
             {
                 _PROCESSOR: self._processor_s(),

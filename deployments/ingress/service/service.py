@@ -50,7 +50,11 @@ class Service:
         self.numeric_work = NumericWork(settings.limits.max_wait_s)
         self.replicas = Replicas(handles)
         self.cache_names, self.index_names = tuple(handles.caches), tuple(handles.indexes)
-        self.index = RemoteIndex(handles.indexes, settings.limits.max_response_bytes)
+        self.index = RemoteIndex(
+            handles.indexes,
+            settings.limits.max_response_bytes,
+            settings.vector_index.calls_per_replica,
+        )
         self.search_admission = SearchAdmission(self.index, AdmissionControl(settings.limits))
         self.caches = IngressCaches(settings.cache, handles.caches)
         self.encoder_pools = [
@@ -157,14 +161,17 @@ class Service:
         return self._scaling.take(
             arrived=answered + stats.in_flight,
             answered=answered,
-            tokenizer=StageQueue(
-                "Tokenizer",
-                sum(one.waiting_characters for one in tokenizers),
-                sum(one.submitted_characters for one in tokenizers),
-            ),
             encoders=[
                 StageQueue(pool.deployment, pool.tracker.waiting_tokens, pool.tracker.added_tokens)
                 for pool in self.encoder_pools
+            ],
+            others=[
+                StageQueue(
+                    "Tokenizer",
+                    sum(one.waiting_characters for one in tokenizers),
+                    sum(one.submitted_characters for one in tokenizers),
+                ),
+                *(StageQueue(one.name, one.waiting, one.submitted) for one in self.index.shards),
             ],
             refused_tokens=self.admission.refused_tokens,
             returned_tokens=self.admission.returned_tokens,

@@ -17,7 +17,7 @@ FILE_NAME = "LOCK"
 
 
 class DirectoryLock:
-    """Holds the lock of an existing directory until `close`."""
+    """Holds the lock of an existing ``directory`` until `close`."""
 
     def __init__(self, directory: Path) -> None:
         """Take the lock.
@@ -25,6 +25,7 @@ class DirectoryLock:
         Raises:
             DirectoryInUse: another owner has it, in this process or another.
         """
+        self.directory = directory
         self._file = os.open(
             directory / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY
         )

@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from deployments.data import cache_directory, check_data, claim_shards, index_directory
+from deployments.data import (
+    cache_directory,
+    check_data,
+    claim_shards,
+    claim_snapshots,
+    index_directory,
+)
 from deployments.settings.service import ServeSettings
 from embedder.core.errors import ConfigurationError
 from embedder.index.vector_index import VectorIndex
@@ -82,6 +88,11 @@ def _kept(folder: Path, shards: int = 1) -> ServeSettings:
     )
 
 
+def _in_database(folder: Path, shards: int = 1) -> ServeSettings:
+    index = {"shards": shards, "url": "postgresql://here/db"}
+    return ServeSettings.model_validate({"data_directory": str(folder), "index": index})
+
+
 def _content(folder: Path) -> set[Path]:
     return set(folder.rglob("*"))
 
@@ -108,6 +119,59 @@ def test_a_directory_is_refused_while_another_service_locks_it(
     index.close()
     check_data(_kept(tmp_path))
     VectorIndex(IndexSettings(directory=str(folder / "VectorIndex-1"))).close()
+
+
+def test_each_replica_has_snapshots_of_its_own_and_finds_them_again(tmp_path: Path) -> None:
+    shard = tmp_path / "VectorIndex-0"
+    locks = [claim_snapshots(shard) for _ in range(3)]
+    assert [lock.directory.relative_to(shard).name for lock in locks] == [
+        "replica-0",
+        "replica-1",
+        "replica-2",
+    ]
+    locks[1].close()
+
+    assert claim_snapshots(shard).directory == shard / "replica-1"
+    assert claim_snapshots(shard).directory == shard / "replica-3"
+
+
+def test_replicas_that_start_at_once_take_different_folders(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        locks = list(threads.map(claim_snapshots, [tmp_path / "VectorIndex-0"] * 8))
+
+    numbers = {lock.directory.name for lock in locks}
+    assert numbers == {f"replica-{number}" for number in range(8)}
+
+
+def test_the_folders_of_a_running_service_with_a_database_are_refused_to_another(
+    tmp_path: Path,
+) -> None:
+    settings = _in_database(tmp_path)
+    folder = index_directory(settings)
+    assert folder is not None
+    lock = claim_snapshots(folder / "VectorIndex-0")
+
+    with pytest.raises(ConfigurationError, match=rf"pid {os.getpid()}.*another data_directory"):
+        check_data(settings)
+    lock.close()
+    check_data(settings)
+
+
+def test_the_number_of_shards_of_an_index_in_a_database_is_not_in_the_folder(
+    tmp_path: Path,
+) -> None:
+    """An index in files may have been there before, with another number."""
+    claim_shards(_kept(tmp_path, 3))
+    before = _content(tmp_path)
+    for use in (check_data, claim_shards):
+        use(_in_database(tmp_path, 2))
+
+    assert _content(tmp_path) == before
+
+
+def test_snapshots_that_cannot_be_kept_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="snapshots cannot be kept in /proc/self/data"):
+        claim_snapshots(Path("/proc/self/data"))
 
 
 def test_another_number_of_shards_is_refused(

@@ -52,7 +52,7 @@ def test_the_default_values() -> None:
         {"encoder": {"num_cpu": 1}},
         {"limits": {"max_input": 1}},
         {"model": {"nam": "x"}},
-        {"vector_index": {"min_replicas": 2}},
+        {"vector_index": {"replicas": 2}},
         {"embedding_cache": {"max_bytes": 1}},
     ],
 )
@@ -71,6 +71,16 @@ def test_the_replicas_of_the_encoder_are_stated_once() -> None:
     assert _read({"encoder": {"replicas": "auto", **bounds}}).encoder.replicas == "auto"
     with pytest.raises(ValidationError, match="leave max_replicas and min_replicas out"):
         _read({"encoder": {"replicas": 2, **bounds}})
+
+
+def test_a_shard_has_several_replicas_only_with_a_database() -> None:
+    stage = {"min_replicas": 2, "max_replicas": 3}
+    with pytest.raises(ValidationError, match=r"max_replicas is 3.*index\.url.*max_replicas to 1"):
+        _read({"vector_index": stage})
+
+    settings = _read({"vector_index": stage, "index": {"url": "postgresql://someone:pass@here/db"}})
+    assert (settings.vector_index.min_replicas, settings.vector_index.max_replicas) == (2, 3)
+    assert "pass@" not in f"{settings!r} {settings.model_dump_json()}"
 
 
 @pytest.mark.parametrize("name", STATELESS)

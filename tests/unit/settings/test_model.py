@@ -13,6 +13,7 @@ from embedder.settings.model import (
     BackendSettings,
     BatchSettings,
     EmbedderSettings,
+    IndexSettings,
     LimitSettings,
     ModelSettings,
     PoolSettings,
@@ -189,3 +190,28 @@ def test_errors_and_representations_never_contain_a_password(
 
     assert "horse" not in str(refused.value)
     assert "horse" not in repr(CacheSettings.model_validate({"url": "redis://:horse@h"}))
+
+
+@pytest.mark.parametrize("url", ["postgresql://h/d", "postgres://u:pw@h:1,i:2/d"])
+def test_the_url_of_an_index_is_one_of_postgresql(url: str) -> None:
+    settings = IndexSettings.model_validate({"url": url, "snapshots": "s3://bucket/folder"})
+
+    assert settings.url is not None
+    assert settings.url.get_secret_value() == url
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"url": "mysql://someone:horse@h"}, "must begin with postgresql://"),
+        ({"url": "horse"}, "must begin with postgresql://"),
+        ({"snapshots": "s3://bucket/folder"}, "without url"),
+    ],
+)
+def test_an_index_elsewhere_is_refused_without_repeating_its_password(
+    given: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(ValidationError, match=problem) as caught:
+        IndexSettings.model_validate(given)
+
+    assert "horse" not in str(caught.value)

@@ -24,7 +24,7 @@ def _take(report: ScalingReport, **changes: Any) -> dict[str, float]:
     counters: dict[str, Any] = {
         "arrived": 0,
         "answered": 0,
-        "tokenizer": StageQueue("Tokenizer", 0, 0),
+        "others": [StageQueue("Tokenizer", 0, 0), StageQueue("VectorIndex-0", 0, 0)],
         "encoders": [StageQueue("Encoder", 0, 0)],
         "refused_tokens": 0,
         "returned_tokens": 0,
@@ -41,7 +41,7 @@ def test_it_reports_what_waits_and_arrives_per_second() -> None:
         report,
         arrived=100,
         answered=60,
-        tokenizer=StageQueue("Tokenizer", 70, 4000),
+        others=[StageQueue("Tokenizer", 70, 4000), StageQueue("VectorIndex-0", 3, 20)],
         encoders=[StageQueue("Encoder", 5, 300), StageQueue("Encoder-gpu", 0, 0)],
     )
 
@@ -50,9 +50,11 @@ def test_it_reports_what_waits_and_arrives_per_second() -> None:
         "busy": 0.25,
         "arriving:Ingress": 50.0,
         "arriving:Tokenizer": 2000.0,
+        "arriving:VectorIndex-0": 10.0,
         "arriving:Encoder": 150.0,
         "arriving:Encoder-gpu": 0.0,
         "waiting:Tokenizer": 70.0,
+        "waiting:VectorIndex-0": 3.0,
         "waiting:Encoder": 5.0,
         "waiting:Encoder-gpu": 0.0,
     }
