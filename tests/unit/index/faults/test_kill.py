@@ -1,25 +1,34 @@
 """After a crash at any time, acknowledged writes are stored and deleted points stay deleted.
 
-``INDEX_KILLS`` is the number of random kills; 200 is the full run.
+``INDEX_KILLS`` is the number of random kills for each store; 200 is the full run.
 """
 
 from __future__ import annotations
 
 import os
-import random
 import signal
 from collections.abc import Iterator
-from itertools import count
+from contextlib import closing
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from embedder.index.storage.failpoints import POINTS
-from tests.unit.index.faults.process_pool import CrashProcessPool
+from tests.unit.index.faults.client_record import ClientRecord
+from tests.unit.index.faults.crash_processes import CrashProcess, ProcessGroup
+from tests.unit.index.faults.looking import look_once
+from tests.unit.index.places import PLACES
 
-KILLS = int(os.environ.get("INDEX_KILLS", "10"))
-NAMES = [f"p{number}" for number in range(40)]
+KILLS = int(os.environ.get("INDEX_KILLS", "5"))
+PROCESSES = 2
+"""Processes that write to a database at once."""
+STEPS = 10
+"""Steps that each process has acknowledged before one is killed."""
+LATER_S = 0.1
+"""Seconds after them, at most, until then."""
+NAMES = [f"w-{number}" for number in range(40)]
 FILL: list[Any] = ["upsert", [[name, [at, 1, 2, -3]] for at, name in enumerate(NAMES)]]
 PLAN: list[Any] = [
     FILL,
@@ -28,8 +37,8 @@ PLAN: list[Any] = [
     ["upsert", [[name, [1, at, -2, 3]] for at, name in enumerate(NAMES[5:25])]],
     ["optimize", None],
     ["snapshot", None],
-    ["delete_matching", 5],
-    ["drop", None],
+    ["delete_matching", ["w", 5]],
+    ["drop", "hnsw"],
     FILL,
     ["run_maintenance", None],
     ["reembed", "one"],
@@ -39,49 +48,39 @@ BEFORE = [FILL, ["snapshot", None], ["delete", NAMES[20:30]]]
 
 
 @pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrashProcessPool]:
-    pool = CrashProcessPool(tmp_path_factory.mktemp("index"))
-    yield pool
-    pool.close()
+def process() -> Iterator[CrashProcess]:
+    """Return a process that takes the steps of a plan."""
+    with closing(CrashProcess(["w"])) as process:
+        yield process
 
 
-def _begin(pool: CrashProcessPool, directory: Path) -> None:
-    pool.directory, pool.stored, pool.maybe = directory, {}, None
-
-
-def test_no_acknowledged_write_is_lost_when_the_process_is_killed(
-    pool: CrashProcessPool, tmp_path: Path
-) -> None:
-    _begin(pool, tmp_path)
-    chance = random.Random(KILLS)
-    acknowledged = 0
-    for seed in count():
-        # More kills, where a busy machine leaves the processes little time.
-        if seed >= KILLS and acknowledged > KILLS:
-            break
-        status = pool.run(seed, kill_after_s=chance.uniform(0.01, 0.4))
-
-        assert status == -signal.SIGKILL
-        acknowledged += pool.events.count("done")
-        pool.check()
+@pytest.mark.parametrize("store", PLACES)
+def test_no_acknowledged_write_is_lost_when_a_process_is_killed(store: str, tmp_path: Path) -> None:
+    chance = Random(KILLS)
+    with closing(ProcessGroup(PLACES[store](tmp_path / "index"), PROCESSES)) as group:
+        group.start()
+        for seed in range(1, KILLS + 1):
+            group.wait_for(STEPS)
+            group.kill_one(chance, LATER_S, seed)
 
 
 @pytest.mark.parametrize("turn", [1, 2])
 @pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("store", PLACES)
 def test_a_crash_at_a_fail_point_leaves_the_state_before_or_after_the_step(
-    pool: CrashProcessPool, tmp_path: Path, point: str, turn: int
+    process: CrashProcess, tmp_path: Path, store: str, point: str, turn: int
 ) -> None:
-    _begin(pool, tmp_path)
-    assert pool.run(1, steps=len(BEFORE), plan=BEFORE) == 0
-    pool.check()
+    place, record = PLACES[store](tmp_path / "index"), ClientRecord()
+    process.start(record, place, 1, plan=BEFORE)
+    assert process.wait() == 0
+    record.check(look_once(place))
     once = point.startswith(("recovery", "close"))
     plan = list(PLAN)
     for copy in ("one", "two"):
-        place = str(tmp_path.with_name(f"{tmp_path.name}-{copy}"))
-        plan += [["back_up", place], ["restore", [place, copy]]]
-    status = pool.run(
-        1, steps=len(plan), plan=plan, failpoint=f"{point}:kill@{1 if once else turn}"
-    )
+        folder = str(tmp_path / copy)
+        plan += [["back_up", folder], ["restore", [folder, copy]]]
+    process.start(record, place, 1, plan=plan, failpoint=f"{point}:kill@{1 if once else turn}")
 
-    assert status == -signal.SIGKILL, "the plan does not reach this fail point"
-    pool.check()
+    assert process.wait() == -signal.SIGKILL, "the plan does not reach this fail point"
+    for _ in range(2):
+        record.check(look_once(place))

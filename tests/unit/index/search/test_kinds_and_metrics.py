@@ -11,7 +11,7 @@ import pytest
 
 from embedder.index.contract.kinds import INVERTED, IndexKind
 from embedder.index.contract.points import Metric
-from tests.unit.index.faults.process_pool import ROOT
+from tests.unit.index.faults.crash_processes import ROOT
 
 MIN_RECALL = {IndexKind.FLAT: 1.0, IndexKind.HNSW: 0.95, IndexKind.AUTO: 0.95}
 """Lower bounds of recall@10; 0.9 for the other kinds."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.index.faults.process_pool import ROOT
+from tests.unit.index.faults.crash_processes import ROOT
 
 SECONDS = os.environ.get("INDEX_STRESS_S", "0.5")
 

@@ -14,7 +14,7 @@ import pytest
 import embedder.index
 from embedder.index.storage import failpoints
 from embedder.index.storage.failpoints import POINTS, VARIABLE, reach
-from tests.unit.index.faults.process_pool import ROOT
+from tests.unit.index.faults.crash_processes import ROOT
 
 
 @pytest.fixture(autouse=True)

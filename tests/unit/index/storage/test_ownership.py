@@ -20,7 +20,7 @@ from embedder.index.storage.protocol import Effect, Transaction
 from embedder.index.storage.records import CollectionRow
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.brute_force import points
-from tests.unit.index.faults.process_pool import ROOT
+from tests.unit.index.faults.crash_processes import ROOT
 from tests.unit.index.small_index import small_settings
 from tests.unit.waiting import LONG_S
 
