@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, get_args
 
 from deployments.index.methods import METHODS
 from deployments.rpc import message_size
@@ -17,12 +17,15 @@ from embedder.batching.packing import Budget, Slots
 from embedder.batching.queue import BatchContext
 from embedder.core.deadline import Deadline
 from embedder.index.contract.health import IndexStats
-from embedder.index.contract.points import CollectionInfo, Hit, Query
+from embedder.index.contract.points import CollectionInfo, Consistency, Hit, Query
 from embedder.index.vector_index import VectorIndex
 from embedder.pipeline.threads import QueueStats
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_Searches = Batcher[Query, tuple[PickledRows[Hit], float]]
+
+CONSISTENCIES: tuple[Consistency, ...] = get_args(Consistency)
 
 CALL_QUERIES = 256
 """The most queries of one call, which is also limited by ``GATHERED_BYTES``."""
@@ -68,17 +71,21 @@ class RemoteShard:
         self.submitted = 0
         self.searched: dict[str, CollectionInfo] = {}
         self._client = HandleClient(name, handle)
-        self._searches: Batcher[Query, tuple[PickledRows[Hit], float]] = Batcher(
-            self._search,
-            budget=Budget(message_size.GATHERED_BYTES, max_items=CALL_QUERIES),
-            slots=lambda: Slots(calls * max(1, running_replicas(handle) or 0)),
-            cancel_abandoned=True,
-        )
+        # No call has both kinds: a stale query must not wait for the database, or fail with it.
+        self._searches: Mapping[Consistency, _Searches] = {
+            consistency: Batcher(
+                self._search,
+                budget=Budget(message_size.GATHERED_BYTES, max_items=CALL_QUERIES),
+                slots=lambda: Slots(calls * max(1, running_replicas(handle) or 0)),
+                cancel_abandoned=True,
+            )
+            for consistency in CONSISTENCIES
+        }
 
     @property
     def waiting(self) -> int:
         """Return the number of queries that wait to be sent."""
-        return len(self._searches)
+        return sum(map(len, self._searches.values()))
 
     async def call(
         self,
@@ -104,11 +111,17 @@ class RemoteShard:
         return answer
 
     async def search(self, queries: Sequence[Query], deadline: Deadline) -> ShardedHits:
-        """Answer several queries, in calls that they share with queries of other requests."""
+        """Answer several queries, in calls that they share with queries of other requests.
+
+        All have the consistency of the first one.
+        """
+        if not queries:
+            return ShardedHits([], [], time.monotonic())
         self.submitted += len(queries)
         sizes = list(map(message_size.query_bytes, queries))
-        answers = await self._searches.submit(queries, sizes, deadline=deadline)
-        sent_s = max((sent_s for _, sent_s in answers), default=time.monotonic())
+        searches = self._searches[queries[0].consistency]
+        answers = await searches.submit(queries, sizes, deadline=deadline)
+        sent_s = max(sent_s for _, sent_s in answers)
         return ShardedHits([hits for hits, _ in answers], [], sent_s)
 
     async def _search(

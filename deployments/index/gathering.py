@@ -36,7 +36,7 @@ async def search_shards(
     complete: bool,
     deadline: Deadline,
 ) -> ShardedHits:
-    """Answer queries by vector, all of one creation of one collection.
+    """Answer queries by vector, all of one creation of one collection and of one consistency.
 
     With ``complete``, a shard that does not answer fails the search; else its hits are missing.
 
@@ -61,7 +61,8 @@ async def search_shards(
     metric = Metric.COSINE  # any will do, unless a query wants diversity
     if any(query.diversity is not None for query in queries):
         first = next(iter(found))
-        info = await first.call(deadline, VectorIndex.describe, queries[0].collection)
+        asked_as = (queries[0].collection, queries[0].consistency)
+        info = await first.call(deadline, VectorIndex.describe, *asked_as)
         metric = info.metric
     hits = await merge_hits(queries, [one.hits for one in found.values()], metric, deadline)
     missing = [shard.name for shard in shards if shard not in found]

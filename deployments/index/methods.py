@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from deployments.rpc.message_size import points_bytes, query_bytes, records_bytes
 from deployments.rpc.pickled_rows import PickledRows
+from embedder.core.errors import UnknownCollection
 from embedder.index.contract.filters import Filter
-from embedder.index.contract.points import Hit, Page, Query, Record
+from embedder.index.contract.points import Consistency, Hit, Page, Query, Record
 from embedder.index.contract.pricing import (
     ROW_BYTES,
     ROW_RETURNED,
@@ -25,7 +26,8 @@ from embedder.index.vector_index import VectorIndex
 
 Threads = Literal["loop", "pool", "search", "read", "write", "copy"]
 """Where a method runs: on the event loop if it reads memory alone, in the pool of asyncio, or in
-the threads of a class of work.
+the threads of a class of work. What reads memory alone asks the database first, where others write
+to it and the caller wants the latest: then it runs in the threads for reads.
 """
 
 
@@ -35,21 +37,30 @@ class Method:
 
     ``price`` takes the index and the arguments, and returns units of the class. ``size`` takes the
     arguments, and returns the estimated bytes of the arguments or of the answer, whichever is
-    larger. ``pack`` turns the answer, with the index and the arguments behind it, into what is
+    larger. ``consistency`` takes the arguments; it is stated for what memory can answer. ``pack``
+    turns the answer, with the index and the arguments behind it, into what is
     sent; ``unpack`` turns that into the answer. None sends the answer.
     """
 
     threads: Threads
     price: Callable[..., int] = lambda *_: 1
     size: Callable[..., int] = lambda *_: 0
+    consistency: Callable[..., Consistency] = lambda *_: "latest"
     pack: Callable[..., Any] | None = None
     unpack: Callable[[Any], Awaitable[Any]] | None = None
 
 
+def _count(index: VectorIndex, name: str) -> int:
+    """Return the number of points as far as it is in memory; the database is not asked."""
+    try:
+        return index.describe(name, "stale").count
+    except UnknownCollection:  # another replica may have created it
+        return 0
+
+
 def _filtered(index: VectorIndex, name: str, condition: Filter | None) -> int:
     """Return how many rows a filter may have to evaluate; without one the number is known."""
-    count = index.describe(name).count
-    return 0 if condition is None else count
+    return 0 if condition is None else _count(index, name)
 
 
 def _pack_page(page: Page, *_: object) -> tuple[Page, PickledRows[Record]]:
@@ -63,12 +74,14 @@ async def _unpack_page(sent: tuple[Page, PickledRows[Record]]) -> Page:
 
 def _pack_hits(answers: list[list[Hit]], index: VectorIndex, queries: Sequence[Query]) -> Any:
     """Return the hits of each query, and the descriptions of the collections."""
-    infos = [index.describe(name) for name in {query.collection for query in queries}]
+    names = {query.collection for query in queries}
+    infos = [index.describe(name, "stale") for name in names]
     return [PickledRows.of(Hit, hits) for hits in answers], infos
 
 
 METHODS: Mapping[str, Method] = {
-    **dict.fromkeys(("collections", "describe"), Method("loop")),
+    "collections": Method("loop", consistency=lambda consistency="latest": consistency),
+    "describe": Method("loop", consistency=lambda name, consistency="latest": consistency),
     "deleted": Method("pool"),
     **dict.fromkeys(("create", "record_model", "delete"), Method("write")),
     "upsert": Method(
@@ -79,7 +92,7 @@ METHODS: Mapping[str, Method] = {
     "delete_points": Method("write", lambda _, name, ids: ROW_BYTES * max(1, len(ids))),
     "delete_matching": Method(
         "write",
-        lambda index, name, condition: ROW_BYTES + SCANNED_BYTES * index.describe(name).count,
+        lambda index, name, condition: ROW_BYTES + SCANNED_BYTES * _count(index, name),
     ),
     "fetch": Method(
         "read",
@@ -90,7 +103,7 @@ METHODS: Mapping[str, Method] = {
     ),
     "count": Method(
         "read",
-        lambda index, name, condition: 1 + _filtered(index, name, condition),
+        lambda index, name, condition, *_: 1 + _filtered(index, name, condition),
     ),
     "scroll": Method(
         "read",
@@ -105,6 +118,7 @@ METHODS: Mapping[str, Method] = {
         "search",
         price=lambda _, queries: len(queries),
         size=lambda queries: sum(map(query_bytes, queries)),
+        consistency=lambda queries: queries[0].consistency if queries else "latest",
         pack=_pack_hits,
     ),
     **dict.fromkeys(

@@ -57,6 +57,7 @@ class IndexReplica:
         directory, self._lock = _own_folder(settings, name)
         shard = settings.index.model_copy(update={"directory": directory and str(directory)})
         self._name = name
+        self._follows = settings.index.url is not None
         self._index = VectorIndex(shard, name, settings.index.shards)
         self._queues = _queues(settings)
         self._reads = ReadMeter(SEARCH_THREADS)
@@ -75,17 +76,20 @@ class IndexReplica:
         """
         method = METHODS[name]
         work = partial(self._work, name, arguments)
-        if method.threads == "loop":
+        asks_database = self._follows and method.consistency(*arguments) == "latest"
+        threads = "read" if method.threads == "loop" and asks_database else method.threads
+        if threads == "loop":
             return work()
-        if method.threads == "pool":
+        if threads == "pool":
             return await asyncio.to_thread(work)
         price = method.price(self._index, *arguments)
-        is_scan = method.threads == "read" and price > SCAN_ROWS
-        queue = self._queues["scan" if is_scan else method.threads]
+        is_scan = threads == "read" and price > SCAN_ROWS
+        is_stale = threads == "search" and self._follows and not asks_database
+        queue = self._queues["scan" if is_scan else "stale" if is_stale else threads]
         run = partial(queue.run, price, retry_token=partial(retry_token_of, name, arguments))
-        if method.threads not in ("search", "read"):
+        if threads not in ("search", "read"):
             return await run(work)
-        units = price if method.threads == "search" else 1
+        units = price if threads == "search" else 1
         with self._reads.queued(units):
             answer, seconds = await run(partial(_timed, work))
         self._reads.answered(units, seconds)
@@ -158,6 +162,8 @@ def _queues(settings: ServeSettings) -> dict[str, WorkQueue]:
     wait_s, max_queued = settings.limits.max_wait_s, settings.index.max_queued_bytes
     classes = (
         WorkClass("index-search", SEARCH_THREADS, 1.0, math.inf),
+        # Of their own, because the others wait for the database while it is down.
+        WorkClass("index-stale", SEARCH_THREADS, 1.0, math.inf),
         WorkClass("index-read", 2, 100_000.0, wait_s),
         WorkClass("index-scan", 2, 200_000.0, wait_s),
         # Many threads, because they wait for the disk, and writes that wait share one commit.

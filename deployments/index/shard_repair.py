@@ -17,21 +17,26 @@ from embedder.core.deadline import Deadline
 from embedder.core.errors import Unavailable, UnknownCollection
 from embedder.core.storage_errors import StaleCollection
 from embedder.index import sharding
-from embedder.index.contract.points import CollectionInfo, Spec
+from embedder.index.contract.points import CollectionInfo, Consistency, Spec
 from embedder.index.vector_index import VectorIndex
 
 
 async def look_up(
-    shards: Sequence[RemoteShard], name: str, deadline: Deadline
+    shards: Sequence[RemoteShard],
+    name: str,
+    deadline: Deadline,
+    consistency: Consistency = "latest",
 ) -> CollectionInfo | None:
     """Return the description of a collection from the shards that answer; None if it is unknown.
+
+    With ``stale`` the shards may have it at different moments, and nothing is repaired.
 
     Raises:
         StaleCollection: another call changes the collection at the same time.
         Unavailable: no shard answers, or shards have different collections that none has deleted.
     """
     results = await asyncio.gather(
-        *(shard.call(deadline, VectorIndex.describe, name) for shard in shards),
+        *(shard.call(deadline, VectorIndex.describe, name, consistency) for shard in shards),
         return_exceptions=True,
     )
     infos: dict[int, CollectionInfo | None] = {}
@@ -46,22 +51,22 @@ async def look_up(
         raise errors_in(results)[0]
     found = [info for info in infos.values() if info is not None]
     identities = {info.identity for info in found}
-    if len(identities) > 1 or len(found) < len(infos):
+    if consistency == "latest" and (len(identities) > 1 or len(found) < len(infos)):
         found = await _repair(shards, name, infos, sorted(identities), deadline)
     return sharding.merge_infos(found) if found else None
 
 
 async def all_collections(
-    shards: Sequence[RemoteShard], deadline: Deadline
+    shards: Sequence[RemoteShard], deadline: Deadline, consistency: Consistency = "latest"
 ) -> list[CollectionInfo]:
-    """Return the descriptions of all collections, by name.
+    """Return the descriptions of all collections, by name; ``consistency`` as for `look_up`.
 
     Raises:
         Unavailable: a shard does not answer.
     """
     by_name: dict[str, list[CollectionInfo]] = defaultdict(list)
     for infos in await gather_all(
-        shard.call(deadline, VectorIndex.collections) for shard in shards
+        shard.call(deadline, VectorIndex.collections, consistency) for shard in shards
     ):
         for info in infos:
             by_name[info.name].append(info)
@@ -69,6 +74,7 @@ async def all_collections(
     for name in sorted(by_name):
         infos = by_name[name]
         consistent = len(infos) == len(shards) and len({info.identity for info in infos}) == 1
+        consistent = consistent or consistency == "stale"
         merged = (
             sharding.merge_infos(infos) if consistent else await look_up(shards, name, deadline)
         )

@@ -24,6 +24,7 @@ from embedder.index.contract.limits import MAX_PAGE
 from embedder.index.contract.points import (
     PAYLOAD,
     CollectionInfo,
+    Consistency,
     Hit,
     Page,
     Payload,
@@ -41,13 +42,13 @@ T = TypeVar("T")
 _CURSOR = re.compile(r"(?P<mark>[0-9a-f]{8})\.(?P<pk>[0-9]{1,18})")
 
 
-def collections(shard: Shard) -> list[CollectionInfo]:
+def collections(shard: Shard, consistency: Consistency = "latest") -> list[CollectionInfo]:
     """Return descriptions of all collections, by name."""
     found = shard.collections.open
     return [found[name].describe() for name in sorted(found)]
 
 
-def describe(shard: Shard, name: str) -> CollectionInfo:
+def describe(shard: Shard, name: str, consistency: Consistency = "latest") -> CollectionInfo:
     """Return the description of a collection."""
     return shard.find(name).describe()
 
@@ -58,6 +59,7 @@ def fetch(
     ids: Sequence[str],
     include: Sequence[PointField] = PAYLOAD,
     max_bytes: int | None = None,
+    consistency: Consistency = "latest",
 ) -> list[Record]:
     """Return the stored points among the ids, in the order of the ids, each once.
 
@@ -78,10 +80,15 @@ def fetch(
     return _read(shard, name, read)
 
 
-def count(shard: Shard, name: str, condition: Filter | None = None) -> int:
+def count(
+    shard: Shard,
+    name: str,
+    condition: Filter | None = None,
+    consistency: Consistency = "latest",
+) -> int:
     """Return the number of points, or of those that meet a filter."""
     if condition is None:
-        return describe(shard, name).count
+        return describe(shard, name, consistency).count
     return _read(shard, name, lambda one: shard.store.reader.count(one.id, condition))
 
 
@@ -93,6 +100,7 @@ def scroll(  # noqa: PLR0913 - the shard, and the parameters of a method
     condition: Filter | None = None,
     include: Sequence[PointField] = PAYLOAD,
     max_bytes: int | None = None,
+    consistency: Consistency = "latest",
 ) -> Page:
     """Return the page of points after the cursor of the previous page, in insertion order.
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Path
+from fastapi import Path, Query
 from pydantic import BaseModel, Field
 
 from deployments.ingress.wire.fields import Body, JsonObject, examples
 from deployments.ingress.wire.inputs import VectorField
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.limits import MAX_PAGE, MAX_TOP_K, MAX_WIDTH
-from embedder.index.contract.points import Metric, PointField
+from embedder.index.contract.points import Consistency, Metric, PointField
 
 CollectionName = Annotated[str, Path(alias="name")]
+
+CONSISTENCY = (
+    "latest: with every write that was acknowledged before; stale: what a replica of the index "
+    "has, also while its database does not answer"
+)
+ReadConsistency = Annotated[Consistency, Query(description=CONSISTENCY)]
 
 MAX_INCLUDED = 16
 """Names in one ``include``, each of which is looked up for every point."""
@@ -53,6 +59,12 @@ class UpsertBody(Body):
 
     points: list[PointBody] = Field(min_length=1, fail_fast=True)
     model: str | None = None
+
+
+class ReadBody(Body):
+    """The body of a read."""
+
+    consistency: Consistency = Field("latest", description=CONSISTENCY)
 
 
 class FilterBody(Body):
@@ -95,7 +107,7 @@ class QueryBody(FilterBody, IncludeBody):
     )
 
 
-class SearchBody(QueryBody):
+class SearchBody(QueryBody, ReadBody):
     """The body of ``POST …/search``: one query, or several under ``queries``."""
 
     model_config = examples(
@@ -114,7 +126,7 @@ class SearchBody(QueryBody):
     )
 
 
-class FetchBody(IncludeBody):
+class FetchBody(IncludeBody, ReadBody):
     """The body of ``POST …/points/fetch``."""
 
     model_config = examples({"ids": ["a"]})
@@ -133,7 +145,7 @@ class DeleteBody(FilterBody):
     ids: list[str] | None = Field(None, min_length=1, fail_fast=True)
 
 
-class CountBody(FilterBody):
+class CountBody(FilterBody, ReadBody):
     """The body of ``POST …/points/count``."""
 
     model_config = examples(
@@ -142,7 +154,7 @@ class CountBody(FilterBody):
     )
 
 
-class ScrollBody(FilterBody, IncludeBody):
+class ScrollBody(FilterBody, IncludeBody, ReadBody):
     """The body of ``POST …/points/scroll``: a page of points in the order of their insertion."""
 
     model_config = examples({"limit": 10, "include": ["text"]})

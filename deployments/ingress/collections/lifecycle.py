@@ -6,7 +6,12 @@ from dataclasses import asdict
 
 from starlette.responses import Response
 
-from deployments.ingress.collections.bodies import CollectionAnswer, CollectionBody, CollectionName
+from deployments.ingress.collections.bodies import (
+    CollectionAnswer,
+    CollectionBody,
+    CollectionName,
+    ReadConsistency,
+)
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.service import Service
@@ -18,10 +23,10 @@ routes = Routes("collections")
 
 @routes.add("GET", "/v1/collections", scope=Scope.READ)
 async def list_collections(
-    service: Service, context: RequestContext
+    service: Service, context: RequestContext, consistency: ReadConsistency = "latest"
 ) -> dict[str, list[CollectionAnswer]]:
     """List all collections."""
-    infos = await service.index.collections(context.deadline)
+    infos = await service.index.reading(consistency).collections(context.deadline)
     return {"collections": [_answer(info) for info in infos]}
 
 
@@ -41,10 +46,13 @@ async def create_collection(
 
 @routes.add("GET", "/v1/collections/{name}", scope=Scope.READ)
 async def describe_collection(
-    name: CollectionName, service: Service, context: RequestContext
+    name: CollectionName,
+    service: Service,
+    context: RequestContext,
+    consistency: ReadConsistency = "latest",
 ) -> CollectionAnswer:
     """Describe a collection."""
-    return _answer(await service.index.describe(name, context.deadline))
+    return _answer(await service.index.reading(consistency).describe(name, context.deadline))
 
 
 @routes.add("DELETE", "/v1/collections/{name}", scope=Scope.WRITE, status=204)

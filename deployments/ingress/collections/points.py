@@ -22,6 +22,7 @@ from deployments.ingress.collections.bodies import (
     PageAnswer,
     Point,
     PointsAnswer,
+    ReadConsistency,
     ScrollBody,
     UpsertAnswer,
     UpsertBody,
@@ -107,7 +108,8 @@ async def fetch_points(
 ) -> Response:
     """Return points by id, in the order of the ids; missing points are left out."""
     check_count("ids", len(body.ids), service.settings.limits.max_points)
-    records = await service.index.fetch(name, body.ids, body.include, context.deadline)
+    index = service.index.reading(body.consistency)
+    records = await index.fetch(name, body.ids, body.include, context.deadline)
     response = await json_response({"points": (_content(one, body.include) for one in records)})
     return check_response_size("ids", response, service.settings.limits)
 
@@ -117,7 +119,8 @@ async def count_points(
     name: CollectionName, body: CountBody, service: Service, context: RequestContext
 ) -> CountAnswer:
     """Count the points, or those that match a filter."""
-    return CountAnswer(count=await service.index.count(name, _condition(body), context.deadline))
+    index = service.index.reading(body.consistency)
+    return CountAnswer(count=await index.count(name, _condition(body), context.deadline))
 
 
 @routes.add("POST", "/v1/collections/{name}/points/scroll", scope=Scope.READ, response=PageAnswer)
@@ -125,7 +128,7 @@ async def scroll_points(
     name: CollectionName, body: ScrollBody, service: Service, context: RequestContext
 ) -> Response:
     """Return a page of points in the order of their insertion, and the cursor of the next page."""
-    page = await service.index.scroll(
+    page = await service.index.reading(body.consistency).scroll(
         name,
         body.cursor,
         body.limit,
@@ -146,10 +149,12 @@ async def read_point(
     service: Service,
     context: RequestContext,
     include: Annotated[list[PointField], Query()] = ["text", "metadata"],  # noqa: B006 - never changed
+    consistency: ReadConsistency = "latest",
 ) -> Response:
     """Return one point by its id, percent-encoded in UTF-8; any id can be read."""
     check_ids([point_id], "id")
-    records = await service.index.fetch(name, [point_id], include, context.deadline)
+    index = service.index.reading(consistency)
+    records = await index.fetch(name, [point_id], include, context.deadline)
     if not records:
         raise NotFound("id", point_id)
     return await json_response(_content(records[0], include))

@@ -30,7 +30,7 @@ from deployments.settings.access import Scope
 from embedder.core.errors import InvalidInput, Unavailable, UnknownCollection
 from embedder.core.types import Priority, Vectors
 from embedder.index.contract.filter_parsing import parse
-from embedder.index.contract.points import CollectionInfo, Hit, PointField, Query
+from embedder.index.contract.points import CollectionInfo, Consistency, Hit, PointField, Query
 
 JSON_PER_PICKLED_BYTE = 6
 """The most bytes of JSON for a byte of pickled hits: a control character is escaped by six."""
@@ -52,7 +52,7 @@ async def search(
         service.models.check(body.model)
     contents = await convert_body(context, Contents.of, queries, prefixes)
     wanted = [
-        _query(name, query, prefix, vector, field)
+        _query(name, query, prefix, vector, field, body.consistency)
         for query, prefix, vector, field in zip(
             queries, prefixes, contents.vectors, contents.fields, strict=True
         )
@@ -70,7 +70,7 @@ async def search(
 
     if contents.texts:
         service.search_admission.check(wanted, keys)
-        found = await service.index.collection_cache.run(
+        found = await service.index.reading(body.consistency).collection_cache.run(
             name, run_by_text, deadline=context.deadline, texts=True
         )
     else:
@@ -130,14 +130,16 @@ async def _embedded(
 
     The first search by text records the model, if a collection with points has none: points of an
     older version have no model, and after a change of models they must not be compared with another
-    one. If the model cannot be stored now, the next search tries again.
+    one. If the model cannot be stored now, the next search tries again. A stale one does not wait
+    for that.
     """
     if collection is None:
         raise UnknownCollection("collection", wanted[0].collection)
     vectors, model = await contents.embedded(
         service, context, collection, body.model, Priority.INTERACTIVE
     )
-    if body.model is None and collection.count and collection.stored is None:
+    records = body.model is None and body.consistency == "latest"
+    if records and collection.count and collection.stored is None:
         with suppress(Unavailable):
             await service.index.record_model(collection, model, context.deadline)
     return [
@@ -146,7 +148,14 @@ async def _embedded(
     ]
 
 
-def _query(name: str, query: QueryBody, prefix: str, vector: Vectors | None, field: str) -> Query:
+def _query(
+    name: str,
+    query: QueryBody,
+    prefix: str,
+    vector: Vectors | None,
+    field: str,
+    consistency: Consistency,
+) -> Query:
     return Query(
         collection=name,
         vector=vector,
@@ -157,6 +166,7 @@ def _query(name: str, query: QueryBody, prefix: str, vector: Vectors | None, fie
         threshold=query.score_threshold,
         diversity=query.diversity,
         include=tuple(query.include),
+        consistency=consistency,
     )
 
 

@@ -113,7 +113,8 @@ async def _of_each(service: Service, names: Sequence[str]) -> list[Any]:
 async def _collections(service: Service) -> list[answers.Collection] | Problem:
     """Return every collection, or why the index does not answer."""
     try:
-        infos = await service.index.collections(Deadline.after(replicas.QUERY_TIMEOUT_S))
+        index = service.index.reading("stale")  # also while the database is down
+        infos = await index.collections(Deadline.after(replicas.QUERY_TIMEOUT_S))
     except EmbedderError as error:
         return replicas.problem("VectorIndex", error)
     return [answers.Collection.model_validate(info) for info in infos]

@@ -61,7 +61,8 @@ class SearchAdmission:
         work = self._admission.admit(keys, self._price(queries), Priority.INTERACTIVE)
         self._queries += len(queries)
         try:
-            found = await self._index.search(queries, complete=complete, deadline=deadline)
+            index = self._index.reading(queries[0].consistency)
+            found = await index.search(queries, complete=complete, deadline=deadline)
             inference_s = time.monotonic() - found.sent_s
             times = Timings(queue_s=found.sent_s - asked_s, inference_s=inference_s)
             work.resize(self._price(queries))

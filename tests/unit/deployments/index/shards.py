@@ -27,9 +27,9 @@ L2 = Spec(Metric.L2, width=WIDTH)
 class Index:
     """An index of some shards in this process; any of them can be broken by its number."""
 
-    def __init__(self, shards: int) -> None:
+    def __init__(self, shards: int, kind: type[IndexReplica] = IndexReplica) -> None:
         settings = ServeSettings(data_directory=None)
-        self.shards = [IndexReplica(settings, f"VectorIndex-{shard}") for shard in range(shards)]
+        self.shards = [kind(settings, f"VectorIndex-{shard}") for shard in range(shards)]
         self.handles = [LocalHandle(shard) for shard in self.shards]
         named = {f"VectorIndex-{at}": as_handle(one) for at, one in enumerate(self.handles)}
         self.remote = RemoteIndex(named)

@@ -132,7 +132,7 @@ async def test_ten_times_too_many_scans_are_refused_before_they_start(
     shard: IndexReplica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     large = replace(await shard.call("describe", NAME), count=10**6)
-    monkeypatch.setattr(shard._index, "describe", lambda name: large)
+    monkeypatch.setattr(shard._index, "describe", lambda *_: large)
     held = Held(monkeypatch, shard, "count")
     calls = [asyncio.ensure_future(shard.call("count", NAME, FILTER)) for _ in range(200)]
     await asyncio.sleep(0)  # each call is admitted or refused in its first step

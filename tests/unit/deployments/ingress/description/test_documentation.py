@@ -89,7 +89,7 @@ def test_a_point_with_the_name_of_a_route_is_described_under_it(
     operation = schema["paths"][f"{points}/{word}"]["get"]
     every = [one for path in schema["paths"].values() for one in path.values()]
 
-    assert [one["name"] for one in operation["parameters"]] == ["name", "include"]
+    assert [one["name"] for one in operation["parameters"]] == ["name", "include", "consistency"]
     general = schema["paths"][f"{points}/{{point_id}}"]["get"]
     assert operation["responses"] == general["responses"]
     assert len({one["operationId"] for one in every}) == len(every)

@@ -19,7 +19,7 @@ from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import Overloaded
 from embedder.core.types import Priority, Timings
 from embedder.index.contract.filter_parsing import parse
-from embedder.index.contract.points import CollectionInfo, Hit, Metric, Query
+from embedder.index.contract.points import CollectionInfo, Consistency, Hit, Metric, Query
 from embedder.index.contract.pricing import SEARCH_ROWS, search_price
 from embedder.pipeline.admission_control import AdmissionControl
 from embedder.pipeline.admission_policy import OWN_TIME_FACTOR
@@ -39,6 +39,9 @@ class OneByOne:
         self.answered = 0
         self._collections = {one.name: one for one in collections}
         self._searched: dict[str, CollectionInfo] = {}
+
+    def reading(self, _: Consistency) -> OneByOne:
+        return self
 
     def searched(self, name: str) -> CollectionInfo | None:
         return self._searched.get(name)
