@@ -103,7 +103,7 @@ async def test_every_queue_reports_waiting_running_and_refused_work() -> None:
     assert after["ingress"]["queues"][2] == {**large, "waiting": 0, "running": 0}
     (shard,) = during["indexes"]
     assert [one["name"] for one in shard["queues"]] == [
-        f"index-{kind}" for kind in ("search", "read", "scan", "write", "copy")
+        f"index-{kind}" for kind in ("search", "stale", "read", "scan", "write", "copy")
     ]
 
 
