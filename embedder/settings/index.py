@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from embedder.settings.tree import Settings
 
 POSTGRES_SCHEMES = ("postgresql://", "postgres://")
+
+SNAPSHOT_DRIVERS = {
+    "s3": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+    "file": "",
+    "memory": "",
+}
+"""The schemes of ``snapshots``, and the package that each needs beside fsspec; empty for none."""
+
+SNAPSHOT_SCHEMES = tuple(f"{scheme}://" for scheme in SNAPSHOT_DRIVERS)
 
 
 class IndexSettings(Settings):
@@ -25,8 +41,8 @@ class IndexSettings(Settings):
     snapshots: str | None = Field(
         None,
         min_length=1,
-        description="an object store for snapshots as a URL of fsspec, so that a replica on "
-        "another node need not read all points of url",
+        description="s3://…, gs://…, az://… or file://…: store snapshots there too, so that a "
+        "replica on another node need not read all points of url",
     )
     recovery_s: float = Field(
         5.0, gt=0, description="seconds that a start may take after a crash; snapshots bound it"
@@ -72,6 +88,24 @@ class IndexSettings(Settings):
     def _is_of_postgres(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None and not url.get_secret_value().startswith(POSTGRES_SCHEMES):
             raise ValueError(f"must begin with {' or '.join(POSTGRES_SCHEMES)}")
+        return url
+
+    @field_validator("snapshots")
+    @classmethod
+    def _has_no_credentials(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        if not url.startswith(SNAPSHOT_SCHEMES) or "::" in url:
+            raise ValueError(f"must begin with one of {', '.join(SNAPSHOT_SCHEMES)}")
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise ValueError("must be a URL") from None  # without the part that is wrong
+        if parts.password is not None or parts.query or parts.fragment:
+            raise ValueError(
+                "must have no password and no options: the driver of an object store reads them "
+                "from its environment variables or its configuration file"
+            )
         return url
 
     @model_validator(mode="after")

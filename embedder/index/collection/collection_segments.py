@@ -21,15 +21,12 @@ from embedder.index.segments.scoring import normalize
 from embedder.index.segments.segment import Segment, are_among
 from embedder.index.segments.segment_builder import SegmentBuilder
 from embedder.index.segments.segment_index import SegmentIndex
-from embedder.index.segments.snapshot_folder import SnapshotFolder
+from embedder.index.segments.snapshot_folder import MIN_LIVE_SHARE, SnapshotFolder
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.protocol import Reader
 from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.row_encoding import DISAGREE
 from embedder.settings.model import IndexSettings
-
-MIN_LIVE_SHARE = 0.5
-"""A snapshot with a smaller share of live rows is not loaded: its rows are read from the store."""
 
 APPLY_TIMEOUT_S = 2.0
 """Upper bound on waiting for a committed write to become visible, which normally is immediate."""

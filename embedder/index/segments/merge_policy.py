@@ -71,13 +71,18 @@ def to_save(segments: Sequence[Segment], recovery_s: float) -> int | None:
     Half of ``recovery_s`` is left for the delta and for loading the saved segments.
     """
     costs = {
-        number: len(one) / REBUILT_PER_S[one.kind]
+        number: rebuild_s(one.kind, len(one))
         for number, one in enumerate(segments)
         if one.path is None
     }
     if sum(costs.values()) <= recovery_s / 2:
         return None
     return max(costs, key=costs.__getitem__)
+
+
+def rebuild_s(kind: IndexKind, rows: int) -> float:
+    """Return about how many seconds it takes to read rows from the store and index them again."""
+    return rows / REBUILT_PER_S[kind]
 
 
 def _tier(rows: int, smallest: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +28,9 @@ from embedder.index.segments.snapshot_format import (
 from embedder.index.storage.atomic_files import write_atomically
 from embedder.index.storage.failpoints import reach
 
+MIN_LIVE_SHARE = 0.5
+"""A snapshot with a smaller share of live rows is not loaded: its rows are read from the store."""
+
 _FILE = re.compile(r"segment-(\d{10})\.snap\Z")
 
 logger = logging.getLogger(__name__)
@@ -38,7 +41,7 @@ class SnapshotFolder:
 
     def __init__(self, directory: Path, identity: SnapshotIdentity) -> None:
         self.directory = directory
-        self._identity = identity
+        self.identity = identity
         self._unused: set[Path] = set()
         self._last = max((_number(path) for path in directory.glob("*")), default=0)
         self.damaged = 0
@@ -52,13 +55,22 @@ class SnapshotFolder:
         Raises:
             OSError: the disk failed or is full; nothing of the file is left.
         """
-        self._last += 1
         make_folder(self.directory)
         sync(self.directory.parent)
-        path = self.directory / f"segment-{self._last:010d}.snap"
-        write_atomically(path, lambda file: write_segment(file, segment, self._identity))
+        path = self._next_path()
+        write_atomically(path, lambda file: write_segment(file, segment, self.identity))
         reach("snapshot.after_publish")
         return replace(segment, path=path)
+
+    def adopt(self, files: Sequence[Path]) -> None:
+        """Make snapshots of files in the directory, the newest first.
+
+        Raises:
+            OSError: the disk failed.
+        """
+        for file in reversed(files):
+            sync(file)
+            file.replace(self._next_path())
 
     def delete_unused(self, segments: Iterable[Segment]) -> None:
         """Delete the files that no segment used at this call nor at the previous one."""
@@ -76,7 +88,7 @@ class SnapshotFolder:
         """
         for path in self._files():
             try:
-                rows = read_rows(path, self._identity)
+                rows = read_rows(path, self.identity)
                 if rows.header.sequence > last_sequence:
                     raise BadSnapshot("is newer than the store")
             except (BadSnapshot, OSError) as error:
@@ -108,6 +120,10 @@ class SnapshotFolder:
         """Return the snapshot files, the newest first."""
         found = [path for path in self.directory.glob("*") if _number(path)]
         return sorted(found, key=_number, reverse=True)
+
+    def _next_path(self) -> Path:
+        self._last += 1
+        return self.directory / f"segment-{self._last:010d}.snap"
 
     def _set_aside(self, path: Path, error: Exception) -> None:
         self.damaged += 1

@@ -124,6 +124,33 @@ def write_segment(file: BinaryIO, segment: Segment, identity: SnapshotIdentity) 
     file.write(_PREFIX.pack(MAGIC, len(text), zlib.crc32(text)) + text)
 
 
+def read_header(block: bytes, size: int, identity: SnapshotIdentity) -> Header:
+    """Return the header of a file of ``size`` bytes, which begins with ``block``.
+
+    Raises:
+        BadSnapshot: the file is damaged, of another format, or of another collection.
+    """
+    if len(block) < HEADER_BYTES:
+        raise BadSnapshot("is shorter than a header")
+    magic, length, crc = _PREFIX.unpack_from(block)
+    text = block[_PREFIX.size :]
+    if magic[:-2] != MAGIC[:-2]:
+        raise BadSnapshot("is not a snapshot")
+    if length != len(text) or zlib.crc32(text) != crc:
+        raise BadSnapshot("fails the checksum of its header")
+    try:
+        header = Header.model_validate_json(text)
+    except ValidationError as error:
+        raise BadSnapshot(f"has an invalid header: {error}") from error
+    if magic != MAGIC or not 1 <= header.format <= FORMAT:
+        raise BadSnapshot(f"has format {header.format}; this version reads up to {FORMAT}")
+    if header.identity != identity:
+        raise BadSnapshot("belongs to another collection")
+    if size != HEADER_BYTES + header.rows_bytes + header.index_bytes:
+        raise BadSnapshot("does not have the length in its header")
+    return header
+
+
 def read_rows(path: Path, identity: SnapshotIdentity) -> SnapshotRows:
     """Return the first part of a file, checked; the index is not read.
 
@@ -132,9 +159,7 @@ def read_rows(path: Path, identity: SnapshotIdentity) -> SnapshotRows:
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
-        header = _header(file.read(HEADER_BYTES), identity)
-        if path.stat().st_size != HEADER_BYTES + header.rows_bytes + header.index_bytes:
-            raise BadSnapshot("does not have the length in its header")
+        header = read_header(file.read(HEADER_BYTES), path.stat().st_size, identity)
         body = file.read(header.rows_bytes)
     if zlib.crc32(body) != header.rows_crc:
         raise BadSnapshot("fails the checksum of its rows")
@@ -195,26 +220,6 @@ class _ChecksumWriter:
         self.size += len(data)
         self.crc = zlib.crc32(data, self.crc)
         self._write(data)
-
-
-def _header(block: bytes, identity: SnapshotIdentity) -> Header:
-    if len(block) < HEADER_BYTES:
-        raise BadSnapshot("is shorter than a header")
-    magic, length, crc = _PREFIX.unpack_from(block)
-    text = block[_PREFIX.size :]
-    if magic[:-2] != MAGIC[:-2]:
-        raise BadSnapshot("is not a snapshot")
-    if length != len(text) or zlib.crc32(text) != crc:
-        raise BadSnapshot("fails the checksum of its header")
-    try:
-        header = Header.model_validate_json(text)
-    except ValidationError as error:
-        raise BadSnapshot(f"has an invalid header: {error}") from error
-    if magic != MAGIC or not 1 <= header.format <= FORMAT:
-        raise BadSnapshot(f"has format {header.format}; this version reads up to {FORMAT}")
-    if header.identity != identity:
-        raise BadSnapshot("belongs to another collection")
-    return header
 
 
 def _crc(file: BinaryIO, start: int, size: int) -> int:

@@ -206,6 +206,13 @@ def test_the_url_of_an_index_is_one_of_postgresql(url: str) -> None:
         ({"url": "mysql://someone:horse@h"}, "must begin with postgresql://"),
         ({"url": "horse"}, "must begin with postgresql://"),
         ({"snapshots": "s3://bucket/folder"}, "without url"),
+        ({"snapshots": "s3://key:horse@bucket"}, "must have no password"),
+        ({"snapshots": "az://container?sig=horse"}, "must have no password and no options"),
+        ({"snapshots": "s3://horse]"}, "must be a URL"),
+        ({"snapshots": "ftp://horse"}, "must begin with one of s3://"),
+        ({"snapshots": "/horse"}, "must begin with one of s3://"),
+        ({"snapshots": "simplecache::s3://horse"}, "must begin with one of s3://"),
+        ({"snapshots": "file://horse::s3://horse"}, "must begin with one of s3://"),
     ],
 )
 def test_an_index_elsewhere_is_refused_without_repeating_its_password(
