@@ -13,10 +13,8 @@ import numpy as np
 
 from embedder.index.storage.change_log import Changes
 from embedder.index.storage.postgres.collection_table import decoded
-from embedder.index.storage.postgres.connection.idle_connections import (
-    Connection,
-    IdleConnections,
-)
+from embedder.index.storage.postgres.connection.idle_connections import IdleConnections
+from embedder.index.storage.postgres.connection.limited_connection import LimitedConnection
 from embedder.index.storage.postgres.snapshot import PostgresSnapshot
 from embedder.index.storage.postgres.transaction import PostgresTransaction
 from embedder.index.storage.records import CollectionRow
@@ -61,13 +59,13 @@ class PostgresLog:
     def changes(self, collection: int, after: int, limit: int = LIMIT) -> Changes | None:
         """Return whole writes after a sequence number, with about ``limit`` stored points."""
 
-        def read(db: Connection) -> Changes | None:
+        def read(db: LimitedConnection) -> Changes | None:
             with db.transaction():
                 return changes_since(self._snapshot(db), collection, after, limit)
 
         return self._connections.run(read)
 
-    def _snapshot(self, db: Connection) -> PostgresSnapshot:
+    def _snapshot(self, db: LimitedConnection) -> PostgresSnapshot:
         return PostgresSnapshot(db, self._shard, self._location)
 
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextvars import copy_context
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Generic
@@ -175,15 +176,22 @@ class Committer:
             job.future.set_exception(Cancelled())
             return None
         if alone:
-            return job.write(rows)
+            context = copy_context()
+            if job.cancellation is not None:
+                context.run(job.cancellation.enter)  # stops a statement that runs
+            return context.run(job.write, rows)
+        rows.db.execute("SAVEPOINT write")
         try:
-            with rows.db.transaction():  # a savepoint
-                return job.write(rows)
+            effect = job.write(rows)
         except Exception as error:
             if isinstance(error, psycopg.Error) or is_final(error):
                 raise
+            rows.db.execute("ROLLBACK TO write")
+            rows.forget()
             job.future.set_exception(error)
             return None
+        rows.db.execute("RELEASE write")
+        return effect
 
     def _apply(self, job: _Job[Any], effect: Effect[Any]) -> None:
         try:

@@ -35,8 +35,10 @@ WITH gone AS (
     DELETE FROM embedder.points WHERE collection = %s AND pk = ANY(%b) RETURNING pk
 ), rest AS (
     DELETE FROM embedder.vectors WHERE collection = %s AND pk = ANY(%b)
+), logged AS (
+    INSERT INTO embedder.deletions(collection, seq, pk) SELECT %s, %s, pk FROM gone
 )
-INSERT INTO embedder.deletions(collection, seq, pk) SELECT %s, %s, pk FROM gone
+SELECT count(*) FROM gone
 """
 
 
@@ -78,4 +80,5 @@ def delete_rows(db: Connection[Any], collection: int, seq: int, pks: Sequence[in
     """Delete the rows of these pks, record it in the log, and return how many points that were."""
     chosen = list(pks)
     given = (collection, chosen, collection, chosen, collection, seq)
-    return db.execute(_DELETE, given).rowcount
+    ((deleted,),) = db.execute(_DELETE, given).fetchall()
+    return int(deleted)

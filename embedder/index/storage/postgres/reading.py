@@ -18,6 +18,7 @@ from embedder.index.contract.filters import Filter
 from embedder.index.contract.points import Payload
 from embedder.index.contract.response_budget import ResponseBudget
 from embedder.index.storage.postgres.collection_table import decoded
+from embedder.index.storage.postgres.connection.error_codes import translate_database_errors
 from embedder.index.storage.postgres.connection.idle_connections import IdleConnections
 from embedder.index.storage.postgres.filter_sql import Parameters, to_sql
 from embedder.index.storage.postgres.snapshot import PostgresSnapshot
@@ -79,7 +80,11 @@ class PostgresReader:
     @contextmanager
     def snapshot(self) -> Iterator[PostgresSnapshot]:
         """Yield the rows at one moment, from the first one that is read."""
-        with self._connections.take(checked=True) as db, db.transaction():
+        with (
+            self._connections.take(checked=True) as db,
+            translate_database_errors(self.location),
+            db.transaction(),
+        ):
             yield PostgresSnapshot(db, self._shard, self.location)
 
     def payloads(

@@ -28,7 +28,7 @@ ORDER BY id LIMIT 1 FOR UPDATE OF c SKIP LOCKED
 """  # noqa: S608 - constants
 _STEPS = [
     f"DELETE FROM embedder.{table} WHERE ctid = ANY(ARRAY("  # noqa: S608 - constants
-    f"SELECT ctid FROM embedder.{table} WHERE collection = %s LIMIT %s))"
+    f"SELECT ctid FROM embedder.{table} WHERE collection = %s LIMIT %s)) RETURNING 1"
     for table in ("vectors", "points", "deletions")
 ]
 _DELETE = "DELETE FROM embedder.collections WHERE id = %s"
@@ -64,7 +64,7 @@ def purge(transaction: PostgresTransaction, spared: Collection[int]) -> bool:
         return False
     row = as_collection(found[0], transaction.location)
     for step in _STEPS:
-        if transaction.db.execute(step, (row.id, PURGE_ROWS)).rowcount:
+        if transaction.rows(step, row.id, PURGE_ROWS):
             return True
     transaction.db.execute(_DELETE, (row.id,))
     return True

@@ -40,6 +40,7 @@ from embedder.index.storage.postgres.schema import check_version
 from embedder.index.storage.postgres.snapshot import PostgresSnapshot
 from embedder.index.storage.records import CollectionRow, OutdatedPoint, new_collection
 from embedder.index.storage.row_encoding import EncodedRows, checksum, vector_checksum, versioned
+from embedder.index.storage.staging import FILLING_PREFIX, FROZEN_PREFIX, is_staged_name
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 _VERSION = "(SELECT version FROM embedder.meta)"
 _LOCK = f"""
 SELECT {_VERSION}, {COLUMNS} FROM embedder.collections
-WHERE shard = %s AND name = %s FOR UPDATE
+WHERE shard = %s AND name = ANY(%b) ORDER BY name FOR UPDATE
 """  # noqa: S608 - constants
 _LOCK_SHARD = f"SELECT {_VERSION} FROM embedder.shards WHERE number = %s FOR UPDATE"  # noqa: S608
 _PKS = """
@@ -81,6 +82,7 @@ class PostgresTransaction(PostgresSnapshot):
     def __init__(self, db: Connection[Any], shard: int, location: str, writer: int) -> None:
         super().__init__(db, shard, location)
         self.writer = writer
+        self._locked: dict[str, CollectionRow | None] = {}
 
     def find_collection(self, name: str) -> CollectionRow | None:
         """Return the collection of this name, or None; no other write changes it meanwhile.
@@ -88,12 +90,31 @@ class PostgresTransaction(PostgresSnapshot):
         Raises:
             NewerFormat: a later version has migrated the tables.
         """
-        found = self.rows(_LOCK, self.shard, encoded(name))
-        if not found:
-            return None
-        version, *values = found[0]
-        check_version(version, self.location)
-        return as_collection(values, self.location)
+        if name not in self._locked:
+            self._lock(name)
+        return self._locked.get(name)
+
+    def forget(self) -> None:
+        """Read all collections again, after a part of the transaction was undone."""
+        self._locked.clear()
+
+    def _lock(self, name: str) -> None:
+        """Lock the collection of this name and its staged ones, which only its writers change.
+
+        The second statement sees what the first one has waited for. In a pipeline, both take one
+        round trip.
+        """
+        staged = [] if is_staged_name(name) else [FILLING_PREFIX + name, FROZEN_PREFIX + name]
+        given = [[name.encode()], [one.encode() for one in staged]]
+        found = [self.db.execute(_LOCK, (self.shard, some), binary=True) for some in given if some]
+        rows = [row for cursor in found for row in cursor.fetchall()]
+        for version, *values in rows:
+            check_version(version, self.location)
+            row = as_collection(values, self.location)
+            self._locked[str(row.name)] = row
+        if name in self._locked:
+            for one in staged:
+                self._locked.setdefault(one, None)
 
     def insert_collection(self, name: str | None, spec: Spec) -> CollectionRow:
         """Insert an empty collection; without a name, no reader finds it.
@@ -206,15 +227,17 @@ class PostgresTransaction(PostgresSnapshot):
         """Store points; return their pks and the collection, of which the count changes."""
         pks, added = put_points(self.db, row.id, rows)
         updated = replace(row, count=row.count + added)
-        # One wait for both statements.
-        with self.db.pipeline():
-            put_vectors(self.db, row.id, pks, rows)
-            self._update(updated, used=len(pks))
+        put_vectors(self.db, row.id, pks, rows)
+        self._update(updated, used=len(pks))
         return pks, updated
 
     def _update(self, row: CollectionRow, used: int = 0) -> None:
         """Store a collection of which ``used`` more pks are assigned."""
         self.db.execute(UPDATE, update_parameters(row, used))
+        for name in [name for name, one in self._locked.items() if one and one.id == row.id]:
+            del self._locked[name]
+        if row.name is not None:
+            self._locked[row.name] = row
 
     def _lock_shard(self) -> None:
         """Let no other process create or delete collections of this shard meanwhile."""

@@ -16,6 +16,7 @@ from embedder.index.storage.postgres.connection.error_codes import (
     connect_error,
     translate_database_errors,
 )
+from embedder.index.storage.postgres.connection.limited_connection import LimitedConnection
 
 MIN_VERSION = 13
 """The oldest major version of PostgreSQL with all statements of the store."""
@@ -54,7 +55,7 @@ def location_of(url: str) -> str:
     return f"PostgreSQL database {given.get('dbname') or 'of the user'!r} at {', '.join(named)}"
 
 
-def connect(url: str, *, writable: bool) -> psycopg.Connection[Any]:
+def connect(url: str, *, writable: bool) -> LimitedConnection:
     """Return a connection in autocommit mode; ``writable`` passes over hosts that only read.
 
     Raises:
@@ -71,7 +72,7 @@ def connect(url: str, *, writable: bool) -> psycopg.Connection[Any]:
     }
     given = wanted | _parameters(url) | {"client_encoding": "utf8"}
     try:
-        db: psycopg.Connection[Any] = psycopg.connect(autocommit=True, **given)
+        db = LimitedConnection.connect(autocommit=True, **given)
     except psycopg.Error as error:
         # Without the cause, whose text may repeat parts of the URL.
         raise connect_error(error, location) from None
@@ -81,14 +82,10 @@ def connect(url: str, *, writable: bool) -> psycopg.Connection[Any]:
     except BaseException:
         db.close()
         raise
-    levels = psycopg.IsolationLevel
-    db.isolation_level = levels.READ_COMMITTED if writable else levels.REPEATABLE_READ
-    # Not False for a writer: a server that only reads would refuse that with another code.
-    db.read_only = None if writable else True
     return db
 
 
-def _check(db: psycopg.Connection[Any], location: str) -> None:
+def _check(db: LimitedConnection, location: str) -> None:
     row = db.execute(_CHECK).fetchone()
     assert row is not None
     version, number, encoding, *_ = row

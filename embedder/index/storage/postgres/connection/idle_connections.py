@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from contextlib import contextmanager, suppress
+from typing import TypeVar
 
-import psycopg
 from psycopg import IsolationLevel
+from psycopg.pq import TransactionStatus
 
 from embedder.core.errors import StageUnavailable
 from embedder.index.storage.postgres.connection.connecting import connect
 from embedder.index.storage.postgres.connection.error_codes import translate_database_errors
-
-Connection = psycopg.Connection[Any]
+from embedder.index.storage.postgres.connection.limited_connection import LimitedConnection
+from embedder.index.storage.stale_reads import may_be_stale
 
 T = TypeVar("T")
 
@@ -22,16 +22,17 @@ T = TypeVar("T")
 class IdleConnections:
     """Opens connections to ``url`` as calls need them, and keeps them for later calls.
 
-    Their host takes writes, so that they see every committed one.
+    Their host takes writes, so that they see every committed one; any host serves `stale_reads`.
     """
 
     def __init__(self, url: str, location: str) -> None:
         self._url = url
         self._location = location
-        self._idle: list[Connection] = []
+        self._idle: dict[bool, list[LimitedConnection]] = {True: [], False: []}
+        """By whether the host must take writes."""
         self._closed = threading.Event()
 
-    def run(self, read: Callable[[Connection], T]) -> T:
+    def run(self, read: Callable[[LimitedConnection], T]) -> T:
         """Call ``read`` with a connection, and once more with a new one if the first was lost.
 
         Raises:
@@ -39,48 +40,55 @@ class IdleConnections:
             StorageDamaged: the database or ``read`` has found damaged data.
             StorageReadOnly: every host that answers only reads.
         """
-        try:
-            with self.take() as db:
-                return read(db)
-        except StageUnavailable:
-            # The others were probably lost with it.
-            self._close_idle()
-            with self.take() as db:
-                return read(db)
+        with self.take() as db:
+            try:
+                with translate_database_errors(self._location):
+                    return read(db)
+            except StageUnavailable:
+                if not db.closed:
+                    raise
+        # The idle ones were probably lost with it.
+        self._close_idle()
+        with self.take() as db, translate_database_errors(self._location):
+            return read(db)
 
     @contextmanager
-    def take(self, *, checked: bool = False) -> Iterator[Connection]:
-        """Yield a connection; ``checked`` says that it must not be a lost one.
+    def take(self, *, checked: bool = False) -> Iterator[LimitedConnection]:
+        """Yield a connection; ``checked`` replaces an idle one that was lost meanwhile.
 
         Raises:
-            StageUnavailable: the database does not answer.
+            StageUnavailable: no host answers.
             StorageReadOnly: every host that answers only reads.
         """
         if checked:
             self.run(lambda db: db.execute("SELECT"))
-        db = self._idle.pop() if self._idle else self._connect()
+        idle = self._idle[not may_be_stale()]
         try:
-            with translate_database_errors(self._location):
-                yield db
+            db = idle.pop()
+        except IndexError:
+            db = self._connect()
+        try:
+            yield db
         finally:
-            self._give_back(db)
+            if db.info.transaction_status == TransactionStatus.IDLE:
+                idle.append(db)
+            else:
+                db.close()
+            if self._closed.is_set():
+                self._close_idle()
 
     def close(self) -> None:
         """Close the idle connections, and the others when their calls end."""
         self._closed.set()
         self._close_idle()
 
-    def _connect(self) -> Connection:
-        db = connect(self._url, writable=True)
+    def _connect(self) -> LimitedConnection:
+        db = connect(self._url, writable=not may_be_stale())
         db.isolation_level, db.read_only = IsolationLevel.REPEATABLE_READ, True
         return db
 
-    def _give_back(self, db: Connection) -> None:
-        if not db.closed:
-            self._idle.append(db)
-        if self._closed.is_set():
-            self._close_idle()
-
     def _close_idle(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+        for idle in self._idle.values():
+            with suppress(IndexError):
+                while True:
+                    idle.pop().close()

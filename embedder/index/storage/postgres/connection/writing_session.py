@@ -11,20 +11,21 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
 from embedder.core.errors import EmbedderError, StageUnavailable
 from embedder.core.storage_errors import StorageReadOnly
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.postgres.connection.connecting import connect, location_of
 from embedder.index.storage.postgres.connection.error_codes import STAGE, translate_database_errors
+from embedder.index.storage.postgres.connection.limited_connection import LimitedConnection
 from embedder.index.storage.postgres.schema import prepare
 from embedder.index.storage.postgres.transaction import PostgresTransaction
 
-if TYPE_CHECKING:
-    import psycopg
-
-    Connection = psycopg.Connection[Any]
+_LIMITS = """
+SELECT set_config('lock_timeout', '5s', false),
+    set_config('idle_in_transaction_session_timeout', '10s', false)
+"""
+"""Another process may hang with the lock of a collection: the server ends its transaction."""
 
 _REGISTER = """
 INSERT INTO embedder.writers(id, commits) VALUES (%s, 0)
@@ -69,18 +70,20 @@ class WritingSession:
             StageUnavailable: the connection was lost before, so that nothing is committed.
             psycopg.Error: the database refuses a statement.
         """
-        db, is_committing = self._open(), False
+        db = self._open()
+        db.is_committing = False
         try:
-            with translate_database_errors(self.location):
-                db.execute("BEGIN")
+            # In a pipeline a statement is waited for only where its rows are read.
+            with translate_database_errors(self.location), db.pipeline():
+                db.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
                 yield PostgresTransaction(db, self.shard, self.location, self.writer)
                 reach("commit.before")
                 db.execute(_COUNT, (self.writer,))
-                is_committing = True
+                db.is_committing = True
                 db.execute("COMMIT")
         except BaseException as error:
             self._roll_back(db)
-            if is_committing and db.closed:
+            if db.is_committing and db.closed:
                 raise OutcomeUnknown from error
             if isinstance(error, StorageReadOnly):
                 db.close()
@@ -106,18 +109,19 @@ class WritingSession:
         """Close the connection."""
         self._db.close()
 
-    def _open(self) -> Connection:
+    def _open(self) -> LimitedConnection:
         if self._db.closed:
             self._db = self._connect()
         return self._db
 
-    def _connect(self) -> Connection:
+    def _connect(self) -> LimitedConnection:
         db = connect(self._url, writable=True)
         try:
             with translate_database_errors(self.location):
                 uuid = prepare(db, self.location, self._shards)
                 if self.uuid not in ("", uuid):
                     raise StageUnavailable(STAGE, f"{self.location} is now another database")
+                db.execute(_LIMITS)
                 db.execute(_FORGET)
                 ((registered,),) = db.execute(_REGISTER, (self.writer,)).fetchall()
         except BaseException:
@@ -126,7 +130,7 @@ class WritingSession:
         self.uuid, self._registered = uuid, registered
         return db
 
-    def _roll_back(self, db: Connection) -> None:
+    def _roll_back(self, db: LimitedConnection) -> None:
         try:
             with translate_database_errors(self.location):
                 db.execute("ROLLBACK")
