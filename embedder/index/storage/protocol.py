@@ -237,5 +237,12 @@ class Store(Protocol):
         Collections without a name are deleted, except the numbers that ``spared`` has at each step.
         """
 
+    def leads(self) -> bool:
+        """Return whether this process does the work that one process does for a shard.
+
+        It has asked first, and leads until it closes the store or loses its connection, which it
+        learns at its next call: the work must do no harm if two processes do it.
+        """
+
     def close(self) -> None:
         """Finish the queued writes and release the store."""

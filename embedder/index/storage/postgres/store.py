@@ -11,8 +11,12 @@ from embedder.index.storage.postgres.connection.idle_connections import IdleConn
 from embedder.index.storage.postgres.connection.writing_session import WritingSession
 from embedder.index.storage.postgres.reading import PostgresReader
 from embedder.index.storage.postgres.reclaiming import reclaim
+from embedder.index.storage.postgres.transaction import PostgresTransaction
 from embedder.index.storage.protocol import Effect, T, Transaction, Write
 from embedder.index.storage.records import CollectionRow
+
+_LEAD = "SELECT pg_try_advisory_lock(1163216209, %s)"
+"""The connection keeps the lock until it is closed; it may take a lock that it has again."""
 
 
 class PostgresStore:
@@ -63,6 +67,16 @@ class PostgresStore:
     def reclaim(self, spared: Collection[int]) -> None:
         """Start to delete the rows of collections without a name; see `Store.reclaim`."""
         reclaim(self._committer, spared)
+
+    def leads(self) -> bool:
+        """Return whether this process leads the shard; see `Store.leads`."""
+
+        def write(rows: Transaction) -> Effect[bool]:
+            assert isinstance(rows, PostgresTransaction)
+            ((leads,),) = rows.rows(_LEAD, rows.shard)
+            return lambda: bool(leads)
+
+        return self.submit(write).result()
 
     def close(self) -> None:
         """Finish the queued writes and close the connections."""

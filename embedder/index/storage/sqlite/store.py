@@ -103,6 +103,10 @@ class SqliteStore:
         """Start to release the space of deleted points and collections; see `Store.reclaim`."""
         reclaim(self._committer, self._connection, spared)
 
+    def leads(self) -> bool:
+        """Return True: the directory has one owner."""
+        return True
+
     def close(self) -> None:
         """Finish the queued writes, record a clean shutdown, and release the directory."""
         self._committer.close()
