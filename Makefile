@@ -2,6 +2,8 @@
 PYTHON ?= python3
 PORT ?= 8000
 CONFIG ?= serve_config.yaml
+CLUSTER ?= cluster.yaml
+SERVED ?= serve_cluster.yaml
 BIN := .venv/bin
 
 .PHONY: help install serve deploy test wheel faults fuzz drill clients check cluster nodes bench overload clean
@@ -72,12 +74,12 @@ check: install  ## Lint, format and types, as CI and pre-commit do
 	$(BIN)/mypy
 
 # The configuration is checked before there are machines that cost money; it needs keys.
-cluster: install  ## Start the Ray cluster of cluster.yaml and deploy serve_cluster.yaml to it
-	$(BIN)/embedder config serve_cluster.yaml > /dev/null
+cluster: install  ## Start the Ray cluster of CLUSTER (cluster.yaml) and deploy SERVED (serve_cluster.yaml) to it
+	$(BIN)/embedder config $(SERVED) > /dev/null
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[cluster]"
 	$(BIN)/ray get-auth-token --generate > /dev/null
-	$(BIN)/ray up --yes cluster.yaml
-	$(BIN)/ray exec cluster.yaml 'cd ~/embedder && .venv/bin/serve deploy serve_cluster.yaml'
+	$(BIN)/ray up --yes $(CLUSTER)
+	$(BIN)/ray exec $(CLUSTER) 'cd ~/embedder && .venv/bin/serve deploy $(SERVED)'
 
 nodes: install  ## Test the service on several nodes (network namespaces need root)
 	$(BIN)/pytest tests/nodes

@@ -19,7 +19,13 @@ from deployments.cache.replica import CacheReplica
 from deployments.encoder.replica import EncoderReplica
 from deployments.index.replica import IndexReplica
 from deployments.ingress.deployment import IngressReplica
+from deployments.launch.actor_options import (
+    actor_options,
+    replica_resources,
+    routed_in_own_loop,
+)
 from deployments.launch.exposure import check_machines
+from deployments.launch.pinning import check_pinned
 from deployments.launch.preflight import load_arguments
 from deployments.launch.services import MARK_VARIABLE, report_to_starter
 from deployments.launch.sizing import (
@@ -28,7 +34,7 @@ from deployments.launch.sizing import (
     pool_settings,
     resolve_auto,
 )
-from deployments.settings.encoders import EncoderDeployment, EncoderReplicas
+from deployments.settings.encoders import EncoderDeployment
 from deployments.settings.service import ServeSettings
 from deployments.settings.stages import ReplicaSettings, StageSettings
 from deployments.tokenizer.replica import TokenizerReplica
@@ -50,11 +56,12 @@ def build(args: dict[str, Any]) -> Application:
 
     Raises:
         ConfigurationError: an argument is unknown or out of its bounds; or `embedder serve` started
-            Ray, and the machine lacks resources; or as `check_machines`.
+            Ray, and the machine lacks resources; or as `check_machines` and `check_pinned`.
     """
     try:
         settings = resolve_auto(load_arguments(args).settings, _cluster_resources())
         _check_exposure(settings)
+        _check_files(settings)
         _check_resources(settings)
     except EmbedderError as error:
         report_to_starter(str(error))
@@ -72,7 +79,7 @@ def build(args: dict[str, Any]) -> Application:
         name: _shard(name, settings).bind(settings, name)
         for name in (f"VectorIndex-{shard}" for shard in range(settings.index.shards))
     }
-    options = _routed_in_own_loop(_actor_options(settings.ingress))
+    options = routed_in_own_loop(actor_options(settings.ingress))
     ingress = _stateless(IngressReplica, "Ingress", settings.ingress, models)
     return ingress.options(ray_actor_options=options).bind(
         settings, tokenizer=tokenizer, encoders=encoders, caches=caches, indexes=indexes
@@ -103,6 +110,14 @@ def _check_exposure(settings: ServeSettings) -> None:
     )
 
 
+def _check_files(settings: ServeSettings) -> None:
+    """Refuse an index in files that a restarted replica may not find again."""
+    in_files = settings.index.url is None and settings.data_directory is not None
+    if in_files and ray.is_initialized():
+        stage = settings.vector_index
+        check_pinned(_alive_nodes(), stage.resources, stage.label_selector)
+
+
 def _alive_nodes() -> list[dict[str, Any]]:
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return [node for node in nodes if node["Alive"]]
@@ -117,10 +132,12 @@ def _check_resources(settings: ServeSettings) -> None:
         "Tokenizer": settings.tokenizer,
         **{pool.deployment: pool.replicas for pool in settings.encoder.deployments},
     }
-    wanted = {name: (stage.min_replicas, _needed(stage)) for name, stage in scaled.items()}
-    wanted["EmbeddingCache"] = (settings.cache.shards, _needed(settings.embedding_cache))
+    wanted = {
+        name: (stage.min_replicas, replica_resources(stage)) for name, stage in scaled.items()
+    }
+    wanted["EmbeddingCache"] = (settings.cache.shards, replica_resources(settings.embedding_cache))
     replicas = settings.index.shards * settings.vector_index.min_replicas
-    wanted["VectorIndex"] = (replicas, _needed(settings.vector_index))
+    wanted["VectorIndex"] = (replicas, replica_resources(settings.vector_index))
     resources = {name for _, replica in wanted.values() for name in replica}
     problem = missing_resources(
         wanted,
@@ -134,18 +151,6 @@ def _check_resources(settings: ServeSettings) -> None:
     if MARK_VARIABLE in os.environ:
         raise ConfigurationError(problem)
     logger.warning("%s; replicas wait until there are more nodes", problem)
-
-
-def _needed(stage: ReplicaSettings) -> dict[str, float]:
-    """Return the resources of one replica by Ray's names."""
-    options = _actor_options(stage)
-    needed = {"CPU": options["num_cpus"], **options.get("resources", {})}
-    if "num_gpus" in options:
-        needed["GPU"] = options["num_gpus"]
-    if "accelerator_type" in options:
-        # Ray gives a node one unit of this resource, and books this share for a replica.
-        needed[f"accelerator_type:{options['accelerator_type']}"] = 0.001
-    return needed
 
 
 def _stateless(
@@ -208,7 +213,7 @@ def _stateful(kind: type, name: str, stage: ReplicaSettings) -> serve.Deployment
 
 def _deployment(kind: type, name: str, stage: ReplicaSettings, **options: Any) -> serve.Deployment:
     defaults: dict[str, Any] = {
-        "ray_actor_options": _actor_options(stage),
+        "ray_actor_options": actor_options(stage),
         # The ingress limits concurrent calls and tokens; a second limit here could stall it.
         "max_ongoing_requests": 10_000,
         "graceful_shutdown_timeout_s": 20,
@@ -218,29 +223,3 @@ def _deployment(kind: type, name: str, stage: ReplicaSettings, **options: Any) -
         **options,
     }
     return serve.deployment(name=name, **defaults)(kind)
-
-
-def _routed_in_own_loop(actor_options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of an actor that sends calls to other deployments from its event loop.
-
-    That saves a thread switch per call. Throughput mode would do the same in every process of the
-    cluster, and a process without an event loop could then send no calls, so `embedder serve` turns
-    it off for the others.
-    """
-    if os.environ.get("RAY_SERVE_THROUGHPUT_OPTIMIZED") != "1":
-        return actor_options
-    variables = {"RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0"}
-    return {**actor_options, "runtime_env": {"env_vars": variables}}
-
-
-def _actor_options(stage: ReplicaSettings) -> dict[str, Any]:
-    options: dict[str, Any] = {"num_cpus": stage.num_cpus}
-    if stage.hardware == "gpu":
-        options["num_gpus"] = stage.num_gpus
-    if stage.resources:
-        options["resources"] = stage.resources
-    if isinstance(stage, EncoderReplicas) and stage.accelerator_type is not None:
-        options["accelerator_type"] = stage.accelerator_type
-    if stage.label_selector:
-        options["label_selector"] = stage.label_selector
-    return options

@@ -34,6 +34,13 @@ def test_a_cluster_is_started_only_for_a_configuration_that_is_accepted() -> Non
     assert main(["config", str(ROOT / "serve_cluster.yaml")]) == 1
 
 
+def test_a_cluster_may_have_files_of_its_own() -> None:
+    chosen = _commands("cluster", "CLUSTER=a.yaml", "SERVED=b.yaml")
+
+    for command in ("embedder config b.yaml", "ray up --yes a.yaml", "serve deploy b.yaml"):
+        assert command in chosen
+
+
 def _commands(*arguments: str) -> str:
     """Return what make would run for a target."""
     # Variables that `make test` sets for its own child processes must not reach this make.

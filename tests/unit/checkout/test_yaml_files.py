@@ -1,4 +1,4 @@
-"""The three shipped YAML files are valid for Ray and for the service."""
+"""The YAML files for one machine and for a cluster are valid for Ray and for the service."""
 
 from __future__ import annotations
 

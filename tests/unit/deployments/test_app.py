@@ -227,7 +227,7 @@ def test_haproxy_needs_an_address_that_other_machines_reach(
     keys = [{"name": "all", "sha256": "0" * 64}]
 
     with nullcontext() if accepted else pytest.raises(ConfigurationError, match="serve_cluster"):
-        build({"keys": keys})
+        build({"keys": keys, "data_directory": None})
 
 
 @pytest.mark.parametrize(("tuned", "variables"), [("1", {ROUTER: "0"}), ("0", {})])
