@@ -12,6 +12,7 @@ import numpy as np
 
 from embedder.core.types import Vectors
 from embedder.index.contract.points import Hit, Points, Query
+from embedder.index.contract.pricing import EF_PER_CANDIDATE
 from embedder.index.segments.scoring import normalize
 from embedder.index.vector_index import VectorIndex
 
@@ -69,7 +70,7 @@ class Contenders:
         self._metric, self._bare = collection.metric, segment.index
         self._parameters: Any = None
         if segment.kind.value == "hnsw":
-            effort = max(index._shard.settings.hnsw_ef_search, 2 * top)
+            effort = max(index._shard.settings.hnsw_ef_search, EF_PER_CANDIDATE * top)
             self._parameters = faiss.SearchParametersHNSW(efSearch=effort)
 
     def ours(self, queries: Vectors) -> list[list[Hit]]:

@@ -73,10 +73,12 @@ class IndexSettings(Settings):
         100, ge=8, le=1000, description="efConstruction of new HNSW graphs"
     )
     hnsw_ef_search: int = Field(
-        64, ge=8, le=4096, description="lowest efSearch of a search; twice top_k if that is more"
+        64, ge=8, le=4096, description="lowest efSearch of a search; 3 × top_k if that is more"
     )
     ivf_probes: int | None = Field(
-        None, ge=1, description="inverted lists read per query; None: an eighth of them"
+        None,
+        ge=1,
+        description="lowest number of inverted lists read per query; None: an eighth of them",
     )
     search_threads: int = Field(
         1, ge=1, description="FAISS threads of one search; several searches run in parallel"

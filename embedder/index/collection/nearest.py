@@ -20,14 +20,12 @@ from embedder.index.collection.search_view import (
     locations_of,
     rows_of,
 )
-from embedder.index.contract.kinds import IndexKind
+from embedder.index.contract.kinds import OVERFETCH, IndexKind
 from embedder.index.segments.scoring import Positions, Scores, exact_scores, largest, nearest_rows
 from embedder.index.segments.segment_search import SegmentSearch
 
 MARGIN = 8
 """Candidates fetched beyond ``k``: approximate scores may swap neighbours, and ties show here."""
-OVERFETCH = {IndexKind.IVF_SQ8: 2, IndexKind.IVF_PQ: 10}
-"""Candidates per wanted hit that a quantised segment returns, to be scored exactly."""
 MAX_TIED = 4096
 """Upper bound on the candidates that are fetched to break ties by pk."""
 SCORED_AT_ONCE = 8192

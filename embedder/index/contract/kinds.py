@@ -20,3 +20,6 @@ INVERTED = frozenset({IndexKind.IVF_FLAT, IndexKind.IVF_SQ8, IndexKind.IVF_PQ})
 
 QUANTISED = frozenset({IndexKind.IVF_SQ8, IndexKind.IVF_PQ})
 """Kinds without exact vectors in their segments: candidates are scored with stored vectors."""
+
+OVERFETCH = {IndexKind.IVF_SQ8: 2, IndexKind.IVF_PQ: 10}
+"""Candidates per wanted hit that a quantised segment returns, to be scored exactly."""

@@ -19,16 +19,11 @@ import math
 from dataclasses import dataclass
 
 from embedder.index.contract.kinds import IndexKind
+from embedder.index.contract.pricing import EF_PER_CANDIDATE, GRAPH_STEP, READ_PER_CANDIDATE
 
-GRAPH_STEP = 35.0
-"""The cost of a unit of efSearch, in rows that an exact pass compares."""
 SKIPPED_IN_GRAPH = 1 / 40
 SKIPPED_IN_LISTS = 1 / 12
 """The cost of a row that an exact pass skips, in rows that it compares."""
-EF_PER_CANDIDATE = 3
-"""The recall of 128 and 256 candidates was 0.96 with it, and 0.94 and 0.93 with two."""
-READ_PER_CANDIDATE = 60
-"""Rows that inverted lists read: the recall of 256 candidates was 0.98 with it, 0.94 with half."""
 SLACK = 2.0
 """Standard deviations of the number of allowed candidates that are fetched beyond its mean."""
 

@@ -45,7 +45,7 @@ class SegmentSearch:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
         if self._bits is not None:
             return self._nearest_allowed(queries, min(k, wanted), wanted)
-        scores, at = self._by_index(queries, wanted, wanted, None)
+        scores, at = self._by_index(queries, wanted, wanted, effort(self._sizes(), min(k, wanted)))
         # FAISS puts found rows first. A graph may reach too few, and a few lists may hold too few.
         short = np.flatnonzero(at[:, min(k, wanted) - 1] < 0)
         if len(short):
@@ -71,20 +71,19 @@ class SegmentSearch:
         return scores, at
 
     def _by_index(
-        self, queries: Vectors, fetched: int, wanted: int, steps: int | None
+        self, queries: Vectors, fetched: int, wanted: int, steps: int
     ) -> tuple[Scores, Positions]:
         """Return the allowed ones of the ``fetched`` nearest rows, [q, wanted], then -1.
 
-        ``steps`` is the efSearch of a graph or the number of lists to probe, None the usual one.
+        ``steps`` is the efSearch of a graph or the number of lists to probe.
         """
         import faiss
 
         params: Any = None
         if self._segment.kind is IndexKind.HNSW:
-            ef = steps or max(self._settings.hnsw_ef_search, 2 * fetched)
-            params = faiss.SearchParametersHNSW(efSearch=ef)
+            params = faiss.SearchParametersHNSW(efSearch=steps)
         elif self._segment.kind in INVERTED:
-            params = faiss.SearchParametersIVF(nprobe=steps or self._sizes().least)
+            params = faiss.SearchParametersIVF(nprobe=steps)
         scores, nodes = self._call_faiss(self._segment.index, queries, fetched, params)
         return self._rows(scores, nodes, wanted)
 

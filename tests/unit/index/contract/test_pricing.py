@@ -10,7 +10,20 @@ import pytest
 
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import CollectionInfo, Metric, Points, Query
-from embedder.index.contract.pricing import GRAPH_ROWS, search_price, upsert_price
+from embedder.index.contract.pricing import search_price, upsert_price
+
+UNIT_MS = 0.105
+"""Of a thousand compared vectors, in the run that `MEASURED` is from."""
+MEASURED = {
+    "hnsw": ((0.65, 17.3), (75, 64, 79), (145, 64, 292)),
+    "ivf_sq8": ((2.0, 49), (76, 62, 92), (132, 63, 510)),
+    "ivf_pq": ((1.9, 72), (86, 63, 1_028), (182, 64, 3_336)),
+}
+"""Milliseconds of one query and of 64 without a filter, of one with a filter, and of 64 with it.
+
+The ten nearest of 60,000 points; the filter keeps half of them by chance, none, or the half that is
+farthest from the query.
+"""
 
 MILLION = CollectionInfo("c", Metric.COSINE, "auto", 4, count=10**6, sequence=1)
 
@@ -29,10 +42,31 @@ def test_metadata_that_is_not_json_has_a_price_and_is_refused_later(value: objec
     assert _price({"k": value}) > 0
 
 
-def _search_price(count: int, collection: CollectionInfo | None, filtered: str = "") -> int:
+def _search_price(
+    count: int, collection: CollectionInfo | None, filtered: str = "", top_k: int = 10
+) -> int:
     condition = parse({"n": filtered}) if filtered else None
-    query = Query("c", np.ones(4, np.float32), 10, filter=condition)
+    query = Query("c", np.ones(4, np.float32), top_k, filter=condition)
     return search_price([query] * count, collection)
+
+
+@pytest.mark.parametrize("kind", MEASURED)
+def test_prices_are_in_proportion_to_measured_times(kind: str) -> None:
+    collection = replace(MILLION, count=60_000, serving=kind)
+    plain, lone, many = MEASURED[kind]
+    most = 10 if kind == "ivf_pq" else 5
+
+    def shares(price: int, *times: float) -> list[float]:
+        return [price * UNIT_MS / time for time in times]
+
+    found = [
+        *shares(_search_price(1, collection), plain[0]),
+        *shares(_search_price(64, collection), plain[1]),
+        *shares(_search_price(1, collection, "a"), *lone),
+        *shares(_search_price(64, collection, "a"), *many),
+    ]
+    assert max(found) < most
+    assert min(found) > 1 / 6
 
 
 def test_a_search_is_priced_by_queries_times_compared_vectors() -> None:
@@ -43,14 +77,29 @@ def test_a_search_is_priced_by_queries_times_compared_vectors() -> None:
 
 def test_a_graph_bounds_the_price_except_for_points_outside_it() -> None:
     graph = replace(MILLION, serving="hnsw")
-    assert _search_price(1, graph) == _search_price(1, replace(graph, count=GRAPH_ROWS)) < 10
+    assert _search_price(1, graph) == _search_price(1, replace(graph, count=10_000)) < 10
     assert _search_price(1, replace(graph, pending=10**6)) == _search_price(1, MILLION)
     lists = replace(MILLION, serving="ivf_flat")
     assert _search_price(1, graph) < _search_price(1, lists) < _search_price(1, MILLION) / 2
 
 
+@pytest.mark.parametrize("kind", ["hnsw", "ivf_flat", "ivf_sq8", "ivf_pq"])
+def test_many_neighbours_cost_more_and_at_most_those_of_all_points(kind: str) -> None:
+    small = replace(MILLION, count=20_000, serving=kind)
+    few, many, more = (_search_price(1, small, top_k=top_k) for top_k in (10, 500, 1000))
+    assert few < many <= more
+    if kind in ("hnsw", "ivf_flat"):
+        assert more == _search_price(1, replace(small, serving="flat"))
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivf_flat", "ivf_sq8", "ivf_pq"])
+def test_each_query_with_a_filter_may_be_compared_with_half_of_all_points(kind: str) -> None:
+    collection = replace(MILLION, serving=kind)
+    passed = _search_price(9, collection, "a") - _search_price(1, collection, "a")
+    assert 8 * 500 <= passed < 8 * 600
+
+
 def test_a_filter_is_priced_once_for_all_queries_that_have_it() -> None:
-    graph = replace(MILLION, serving="hnsw")
-    scan = _search_price(1, graph, "a") - _search_price(1, graph)
+    scan = _search_price(1, MILLION, "a") - _search_price(1, MILLION)
     assert scan > 1000
-    assert _search_price(5, graph, "a") - _search_price(5, graph) == scan
+    assert _search_price(5, MILLION, "a") - _search_price(5, MILLION) == scan

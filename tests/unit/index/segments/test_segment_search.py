@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedder.core.types import Vectors
-from embedder.index.contract.kinds import IndexKind
+from embedder.index.contract.kinds import OVERFETCH, IndexKind
 from embedder.index.contract.points import Metric
 from embedder.index.segments.segment import Segment
 from embedder.index.segments.segment_builder import SegmentBuilder
@@ -94,3 +94,14 @@ def test_no_kind_needs_as_many_distinct_rows_as_it_trains_with() -> None:
         segment = _segment(kind, Metric.L2, rows)
         search: Any = SegmentSearch(segment, None, SETTINGS, lambda pks: rows[pks // 10])
         assert search.nearest(rows[:1], 5, 5)[1].max() < 200
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_search_for_a_large_part_of_the_rows_finds_nearly_all_of_them(kind: IndexKind) -> None:
+    rows = np.random.default_rng(5).normal(0, 1, (4_000, 8)).astype(np.float32)
+    segment, k = _segment(kind, Metric.L2, rows), 400
+    exact = np.argsort(-scores(Metric.L2, rows[0], rows))[:k]
+    search = SegmentSearch(segment, None, SETTINGS, lambda pks: rows[pks // 10])
+    _, at = search.nearest(rows[:1], k, k * OVERFETCH.get(kind, 1))
+
+    assert len(np.intersect1d(at[0], exact)) >= 0.95 * k
