@@ -19,7 +19,7 @@ from embedder.core.storage_errors import DirectoryInUse
 from embedder.index.storage.atomic_files import write_once
 from embedder.index.storage.lock import FILE_NAME, DirectoryLock
 
-SHARDS_FILE = "SHARDS"
+SHARDS_FILE, DATABASE_FILE = "SHARDS", "DATABASE"
 REPLICA = "replica-"
 CHOOSE = "choose another data_directory, in the configuration's args or EMBEDDER_DATA_DIRECTORY"
 
@@ -66,6 +66,30 @@ def claim_shards(settings: ServeSettings) -> None:
         _check_number(directory, shards)
     except OSError as error:
         raise ConfigurationError(f"the index cannot be kept in {directory}: {error}") from None
+
+
+def claim_database(settings: ServeSettings, identity: str) -> None:
+    """Record the identity of the index's database at the first start; later, check that it is it.
+
+    Raises:
+        ConfigurationError: it is another one, or the folder cannot be written.
+    """
+    directory = index_directory(settings)
+    if directory is None:
+        return
+    path = directory / DATABASE_FILE
+    try:
+        make_folder(directory)
+        write_once(path, f"{identity}\n".encode())
+        recorded = path.read_text(errors="replace").strip()
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error}") from None
+    if recorded != identity:
+        raise ConfigurationError(
+            "index.url names another database than at the first start with this data_directory; "
+            f"it may be that of another service: correct index.url, or {CHOOSE}, or remove {path} "
+            "if the points have moved there"
+        )
 
 
 def claim_snapshots(directory: Path) -> DirectoryLock:

@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from deployments.data import check_data, data_directory
+from deployments.launch.database import check_index_database
 from deployments.launch.exposure import LOOPBACK
 from deployments.launch.model_list import listed_models
 from deployments.launch.ports import listener
@@ -92,12 +93,14 @@ def check(document: Mapping[str, Any]) -> None:
     Raises:
         ConfigurationError: as `check_contents`; or the data folder cannot be written, the port is
             in use, or another service uses one of the two.
+        EmbedderError: as `check_index_database`.
     """
     check_contents(document)
     options = document["http_options"]
     for _, loaded, _ in load_applications(document):
         _check_other_services(options["port"], data_directory(loaded.settings))
         check_data(loaded.settings)
+        check_index_database(loaded.settings)
     _check_port(options["host"], options["port"])
 
 

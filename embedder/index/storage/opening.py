@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from embedder.core.errors import MissingExtra
 from embedder.index.storage.protocol import Store
 from embedder.index.storage.sqlite.store import SqliteStore
@@ -28,10 +30,32 @@ def open_store(settings: IndexSettings, directory: Path, shard: int, shards: int
     if settings.url is None:
         durable = settings.directory is not None
         return SqliteStore(directory, settings.reserve_bytes, durable=durable)
-    try:
-        import psycopg  # noqa: F401 - report a missing package at once
-    except ImportError as error:
-        raise MissingExtra("index.url", "psycopg", "postgres") from error
+    _require_psycopg()
     from embedder.index.storage.postgres.store import PostgresStore
 
     return PostgresStore(settings.url.get_secret_value(), shard, shards)
+
+
+def check_database(url: SecretStr, shards: int) -> str:
+    """Connect to a database as the stores of ``shards`` shards do, and return its identity.
+
+    The tables are created or migrated.
+
+    Raises:
+        ConfigurationError, MissingExtra, NewerFormat, StorageDamaged: as `open_store`.
+        StageUnavailable, StorageReadOnly: as `open_store`.
+    """
+    _require_psycopg()
+    from embedder.index.storage.postgres.connection.writing_session import WritingSession
+
+    session = WritingSession(url.get_secret_value(), 0, shards)
+    session.close()
+    return session.uuid
+
+
+def _require_psycopg() -> None:
+    """Report a missing package at once."""
+    try:
+        import psycopg  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra("index.url", "psycopg", "postgres") from error
