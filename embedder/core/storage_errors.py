@@ -47,7 +47,7 @@ class StorageDamaged(EmbedderError, code="storage_damaged"):
                 f"'embedder index restore BACKUP {self.collection} --replace'"
             )
         return (
-            "stored data of the index is damaged: stop the service, run 'embedder index repair', "
+            "stored data of the index is damaged: stop the service, run 'embedder index rebuild', "
             "and then 'embedder index restore BACKUP NAME --replace' for what it could not keep"
         )
 

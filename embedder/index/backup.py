@@ -26,7 +26,7 @@ from embedder.index.storage.atomic_files import EXISTS, raising_not_written, wri
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.row_encoding import EncodedRows
-from embedder.index.storage.sqlite.collection_file import CollectionFile, write_collection
+from embedder.index.storage.sqlite.files.collection_file import CollectionFile, write_collection
 from embedder.index.storage.staging import require_collection
 
 FORMAT = 2
@@ -101,15 +101,33 @@ def find_part(shard: Shard, folder: Path) -> Path:
     Raises:
         BadBackup: the folder is not a finished backup, or has another number of shards.
     """
+    parts = len(find_parts(folder))
+    if parts != shard.shards:
+        raise BadBackup(
+            str(folder),
+            f"it has {parts} shards, but this service has {shard.shards}: stop the service, and "
+            "restore with --store, which distributes the points anew",
+        )
+    return _part(shard, folder)
+
+
+def find_parts(folder: Path) -> list[Path]:
+    """Return the folders of all shards' parts of a backup.
+
+    Raises:
+        BadBackup: the folder is not a finished backup.
+    """
+    if (folder / MANIFEST).exists():
+        return [folder]
     try:
-        shards = 1 if (folder / MANIFEST).exists() else int((folder / SHARDS_FILE).read_text())
+        shards = int((folder / SHARDS_FILE).read_text())
     except (OSError, ValueError) as error:
         missing = f"it has no {MANIFEST} and no valid {SHARDS_FILE} ({error})"
         raise BadBackup(str(folder), f"{missing}: not a backup, or unfinished") from error
-    if shards != shard.shards:
-        problem = f"it has {shards} shards, but this service has {shard.shards}"
-        raise BadBackup(str(folder), problem)
-    return _part(shard, folder)
+    parts = sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
+    if len(parts) != shards:
+        raise BadBackup(str(folder), f"{len(parts)} of the parts of {shards} shards are there")
+    return parts
 
 
 def read_manifest(directory: Path) -> BackupManifest:

@@ -12,6 +12,7 @@ from embedder.core.private_files import OWNER_ONLY_FOLDER
 from embedder.core.storage_errors import NotWritten
 from embedder.index.shard import Shard
 from embedder.index.storage.atomic_files import EXISTS, raising_not_written, write_atomically
+from embedder.index.storage.protocol import Snapshot
 from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.staging import require_collection
 
@@ -27,32 +28,47 @@ def export(shard: Shard, name: str, file: Path) -> int:
         NotWritten: the file exists or cannot be written; nothing of it is left.
         StorageDamaged: a row fails its checksum; nothing of the file is left.
     """
+    shard.find(name)
+    part = part_of(file, shard.name, shard.shards)
+    with shard.store.reader.snapshot() as stored:
+        return write_part(stored, name, part)
+
+
+def part_of(file: Path, shard: str, shards: int) -> Path:
+    """Return the file of one shard, and create the folder of several ones.
+
+    Raises:
+        NotWritten: the folder cannot be created.
+    """
+    if shards == 1:
+        return file
+    with raising_not_written(file):
+        file.mkdir(OWNER_ONLY_FOLDER, exist_ok=True)
+    return file / f"{shard}.parquet"
+
+
+def write_part(stored: Snapshot, name: str, file: Path) -> int:
+    """Write the points that one shard has of a collection; raises as `export`."""
     try:
         import pyarrow.parquet
     except ImportError as error:
         raise MissingExtra("an export to Parquet", "pyarrow", "parquet") from error
-    shard.find(name)
-    if shard.shards > 1:
-        with raising_not_written(file):
-            file.mkdir(OWNER_ONLY_FOLDER, exist_ok=True)
-        file = file / f"{shard.name}.parquet"
+    row = require_collection(stored, name)
     if file.exists():
         raise NotWritten(str(file), EXISTS)
-    with shard.store.reader.snapshot() as stored:
-        row = require_collection(stored, name)
 
-        def write(target: BinaryIO) -> None:
-            schema = _schema(row)
-            with pyarrow.parquet.ParquetWriter(target, schema) as writer:
-                for rows in stored.scan(row):
-                    vectors = pyarrow.FixedSizeListArray.from_arrays(
-                        pyarrow.array(np.ravel(rows.vectors)), row.width
-                    )
-                    columns = [rows.ids, vectors, rows.texts, rows.metadata]
-                    writer.write_table(pyarrow.table(columns, schema=schema))
+    def write(target: BinaryIO) -> None:
+        schema = _schema(row)
+        with pyarrow.parquet.ParquetWriter(target, schema) as writer:
+            for rows in stored.scan(row):
+                vectors = pyarrow.FixedSizeListArray.from_arrays(
+                    pyarrow.array(np.ravel(rows.vectors)), row.width
+                )
+                columns = [rows.ids, vectors, rows.texts, rows.metadata]
+                writer.write_table(pyarrow.table(columns, schema=schema))
 
-        with raising_not_written(file):
-            write_atomically(file, write)
+    with raising_not_written(file):
+        write_atomically(file, write)
     return row.count
 
 

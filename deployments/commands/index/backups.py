@@ -7,7 +7,8 @@ from pathlib import Path
 
 from deployments.commands.arguments import Commands, add_command
 from deployments.commands.connecting import operate
-from deployments.commands.index.files import DATA_HELP, settings_of
+from deployments.commands.index.checks import STORE_HELP
+from deployments.commands.index.copies import points_bar
 
 ON_NODE = "on the node of the shard; several shards write a part each, on their own nodes"
 
@@ -23,16 +24,13 @@ def add_backups(actions: Commands) -> None:
     restore.add_argument(
         "folder",
         type=Path,
-        help="the folder of a backup, at its original path, from the same number of shards",
+        help="the folder of a backup, at its original path; without --store, from the same number "
+        "of shards",
     )
     restore.add_argument("name", help="of the collection, which must be new without --replace")
     restore.add_argument(
         "--replace", action="store_true", help="replace the collection with this name"
     )
-    restore.add_argument(
-        "--config", type=Path, help="work on the files of a stopped service of this configuration"
-    )
-    restore.add_argument("--data", type=Path, metavar="DIR", help=f"likewise: {DATA_HELP}")
     export = add_command(
         actions, "export", _export, "write a collection to Parquet, for other tools"
     )
@@ -40,6 +38,10 @@ def add_backups(actions: Commands) -> None:
     export.add_argument(
         "file", type=Path, metavar="FILE.parquet", help=f"a new file, or folder of files, {ON_NODE}"
     )
+    for parser in (restore, export):
+        parser.add_argument(
+            "--store", metavar="STORE", help=f"work without the service, on {STORE_HELP}"
+        )
 
 
 def _back_up(options: argparse.Namespace) -> None:
@@ -50,19 +52,27 @@ def _back_up(options: argparse.Namespace) -> None:
 
 def _restore(options: argparse.Namespace) -> None:
     folder, name, replacing = options.folder.absolute(), options.name, options.replace
-    if options.config or options.data:
-        from deployments.operations.index_files import restore
+    if options.store is not None:
+        from deployments.operations.index_copies import restore
+        from deployments.operations.stored_index import find_index
 
-        settings = settings_of(options.config, options.data)
-        info = restore(settings, folder, name, replacing=replacing)
+        index = find_index(options.store)
+        count = restore(index, folder, name, replacing=replacing, bar=points_bar)
     else:
         info = operate(
             options, lambda operation: operation.backups.restore(folder, name, replacing=replacing)
         )
-    print(f"{info.name} exists, with {info.count:,} points")
+        count = info.count
+    print(f"{name} exists, with {count:,} points")
 
 
 def _export(options: argparse.Namespace) -> None:
-    file = options.file.absolute()
-    count = operate(options, lambda operation: operation.backups.export(options.name, file))
+    file, name = options.file.absolute(), options.name
+    if options.store is not None:
+        from deployments.operations.index_copies import export
+        from deployments.operations.stored_index import find_index
+
+        count = export(find_index(options.store), name, file)
+    else:
+        count = operate(options, lambda operation: operation.backups.export(name, file))
     print(f"{count:,} points are in {file}")

@@ -1,10 +1,11 @@
-"""``embedder index``: list, fill, search, copy and delete collections of the running service."""
+"""``embedder index``: the collections of the running service, or those of a stored index."""
 
 from __future__ import annotations
 
 from deployments.commands.arguments import Commands, add_service
 from deployments.commands.index.backups import add_backups
-from deployments.commands.index.files import add_file_commands
+from deployments.commands.index.checks import add_checks
+from deployments.commands.index.copies import add_copy
 from deployments.commands.index.reading import add_reading
 from deployments.commands.index.reembed import add_reembed
 from deployments.commands.index.writing import add_writing
@@ -20,4 +21,5 @@ def add(commands: Commands) -> None:
     add_backups(actions)
     for action in actions.choices.values():
         add_service(action)
-    add_file_commands(actions)
+    add_checks(actions)
+    add_copy(actions)

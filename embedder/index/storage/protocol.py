@@ -33,6 +33,9 @@ T = TypeVar("T")
 class Snapshot(Protocol):
     """The rows of a store at one moment, whatever is committed meanwhile."""
 
+    def collections(self) -> list[CollectionRow]:
+        """Return all collections with a name, those as well that no client can use."""
+
     def find_collection(self, name: str) -> CollectionRow | None:
         """Return the collection of this name, or None."""
 
@@ -76,8 +79,7 @@ class Transaction(Snapshot, Protocol):
     def delete_collection(self, row: CollectionRow) -> None:
         """Remove the name of a collection, and record its identity as deleted.
 
-        Its points stay until `Store.reclaim` deletes them. The latest `MAX_DELETED` identities are
-        kept.
+        Its points stay until `Store.reclaim` deletes them; `MAX_DELETED` identities are kept.
         """
 
     def find_pks(self, collection: int, ids: Sequence[str]) -> list[int]:

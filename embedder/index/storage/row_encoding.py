@@ -37,6 +37,18 @@ class EncodedRows:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def select(self, rows: Sequence[int]) -> EncodedRows:
+        """Return the points at these positions."""
+        return EncodedRows(
+            [self.ids[row] for row in rows],
+            [self.texts[row] for row in rows],
+            [self.metadata[row] for row in rows],
+            [self.checksums[row] for row in rows],
+            [self.blobs[row] for row in rows],
+            [self.vector_checksums[row] for row in rows],
+            self.vectors[list(rows)],
+        )
+
 
 def encode(points: Points) -> EncodedRows:
     """Return the rows of valid points."""

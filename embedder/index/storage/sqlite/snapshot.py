@@ -18,7 +18,12 @@ from embedder.index.storage.records import (
     OutdatedPoint,
 )
 from embedder.index.storage.row_encoding import DISAGREE, EncodedRows, check_payload, decode_vectors
-from embedder.index.storage.sqlite.collection_table import find_collection, is_deleted
+from embedder.index.storage.sqlite.collection_table import (
+    as_collection,
+    find_collection,
+    is_deleted,
+    stored_collections,
+)
 from embedder.index.storage.sqlite.error_codes import translate_storage_errors
 
 CHUNK_ROWS = 2048
@@ -46,6 +51,10 @@ class SqliteSnapshot:
     def __init__(self, db: sqlite3.Connection, path: Path) -> None:
         self.db = db
         self._path, self._location = path, str(path)
+
+    def collections(self) -> list[CollectionRow]:
+        """Return all collections with a name, also from a file of an earlier version."""
+        return [as_collection(row) for row in stored_collections(self.db, "name IS NOT NULL")]
 
     def find_collection(self, name: str) -> CollectionRow | None:
         """Return the collection of this name, or None."""

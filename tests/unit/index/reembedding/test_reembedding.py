@@ -16,7 +16,7 @@ from embedder.core.storage_errors import StaleCollection
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import Metric, PointField, Query, Spec
 from embedder.index.storage import failpoints
-from embedder.index.storage.sqlite.inspection import inspect
+from embedder.index.storage.sqlite.files.inspection import inspect
 from embedder.index.storage.sqlite.reading import SqliteReader
 from tests.unit.index.reembedding.steps import (
     NEW,

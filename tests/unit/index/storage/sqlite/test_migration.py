@@ -13,7 +13,8 @@ import pytest
 from embedder.core.storage_errors import StaleCollection, StorageDamaged
 from embedder.index.contract.points import Points, Spec, StoredModel
 from embedder.index.storage.sqlite.collection_table import FILE_NAME
-from embedder.index.storage.sqlite.inspection import inspect, repair
+from embedder.index.storage.sqlite.files.inspection import inspect
+from embedder.index.storage.sqlite.files.rebuilding import rebuild_file
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.small_index import save, small_settings
 from tests.unit.index.storage.sqlite.version_1 import downgrade, downgrade_backup
@@ -79,7 +80,7 @@ def test_a_repaired_file_keeps_identities_models_and_deletions(tmp_path: Path) -
     index.close()
     with closing(sqlite3.connect(tmp_path / FILE_NAME)) as db, db:
         db.execute("UPDATE collections SET count = 2 WHERE name = 'd'")
-    repair(tmp_path)
+    rebuild_file(tmp_path)
     index = _open(tmp_path)
     info = index.describe("c")
     with pytest.raises(StaleCollection):
