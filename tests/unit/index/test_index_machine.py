@@ -1,7 +1,7 @@
 """After any sequence of operations, an index answers as a dict searched by brute force.
 
-Thresholds are tiny, so that sealing, merging and saving happen often. A crash is simulated by
-copying the directory of the open index. ``INDEX_MACHINE_EXAMPLES`` scales the run: 400 examples are
+Thresholds are tiny, so that sealing, merging and saving happen often. A crash is simulated, as
+`Place.crashed` says. ``INDEX_MACHINE_EXAMPLES`` scales the run: 400 examples are
 20,000 steps.
 """
 
@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import tempfile
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +26,9 @@ from embedder.index.contract.points import Metric, Points, Query, Spec
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.contract.filter_strategies import METADATA, TEXTS, filters
 from tests.unit.index.hostile_strings import HOSTILE_IDS, IDS
+from tests.unit.index.places import PLACES, Place
 from tests.unit.index.reference_index import ReferenceIndex, Stored
-from tests.unit.index.small_index import ALL_FIELDS, merge_all, save, small_settings
+from tests.unit.index.small_index import ALL_FIELDS, merge_all, save
 
 EXAMPLES = int(os.environ.get("INDEX_MACHINE_EXAMPLES", "15"))
 STEPS = 50
@@ -45,6 +44,8 @@ MANY_IDS = [*HOSTILE_IDS, *(f"q{number}" for number in range(90 - len(HOSTILE_ID
 class IndexMachine(RuleBasedStateMachine):
     """Apply the same operations to an index and to a model, and compare them at every step."""
 
+    store = "sqlite"
+
     def __init__(self) -> None:
         super().__init__()
         # In memory if possible: a run makes thousands of fsync calls.
@@ -58,7 +59,7 @@ class IndexMachine(RuleBasedStateMachine):
         if metric is Metric.L1 and kind.value.startswith("ivf"):
             kind = IndexKind.FLAT
         self.model = ReferenceIndex(metric, kind)
-        self.index = self._open(self._new_folder())
+        self.index = self._open(PLACES[self.store](self._new_folder()))
         self.index.create("c", Spec(metric, kind=kind))
 
     @rule(stored=st.dictionaries(IDS, POINT, min_size=1, max_size=8))
@@ -164,7 +165,7 @@ class IndexMachine(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         self.index.close()
-        self.index = self._open(self._folder)
+        self.index = self._open(self.place)
 
     @rule()
     def copy(self) -> None:
@@ -180,10 +181,7 @@ class IndexMachine(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        self._wait_for_purge()
-        source, copy = self._folder, self._new_folder()
-        shutil.copytree(source, copy)
-        (copy / "truth.db-shm").unlink(missing_ok=True)
+        copy = self.place.crashed(self.index, self._new_folder())
         self.index.close()
         self.index = self._open(copy)
 
@@ -207,6 +205,7 @@ class IndexMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "index"):
             self.index.close()
+            self.place.discard()
         shutil.rmtree(self.folder)
 
     def _filters(self) -> st.SearchStrategy[dict[str, Any]]:
@@ -222,19 +221,9 @@ class IndexMachine(RuleBasedStateMachine):
         sequence = self.index.upsert("c", Points(list(stored), rows, texts, metadata))
         assert sequence == self.model.sequence
 
-    def _wait_for_purge(self) -> None:
-        """Wait until the writer is idle: a copy of changing files is no simulation of a crash."""
-        store, left = self.index._shard.store, [None]
-        while left:
-            # Queued behind the purge steps that are queued now.
-            store.submit(lambda _: lambda: None).result()
-            with closing(sqlite3.connect(self._folder / "truth.db")) as db:
-                left = db.execute("SELECT id FROM collections WHERE name IS NULL").fetchall()
-        store.submit(lambda _: lambda: None).result()
-
-    def _open(self, folder: Path) -> VectorIndex:
-        self._folder = folder
-        return VectorIndex(small_settings(folder, recovery_s=0.01), background=False)
+    def _open(self, place: Place) -> VectorIndex:
+        self.place = place
+        return VectorIndex(place.settings(recovery_s=0.01), background=False)
 
     def _new_folder(self) -> Path:
         self.folders += 1

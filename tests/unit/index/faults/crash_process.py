@@ -26,7 +26,7 @@ from embedder.index.vector_index import VectorIndex
 from tests.unit.index.faults.clients import Client, Gate, report
 from tests.unit.index.faults.looking import look
 from tests.unit.index.faults.steps import COMMON, SPEC
-from tests.unit.index.places import Place
+from tests.unit.index.places import place_of
 
 with suppress(ImportError):
     import psycopg  # noqa: F401
@@ -56,7 +56,7 @@ def run(job: dict[str, Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     failpoints.arm(job["failpoint"])
     plan = job["plan"]
-    place = Place(Path(job["directory"]), job["url"])
+    place = place_of(Path(job["directory"]), job["url"])
     index = VectorIndex(place.settings(recovery_s=0.01), background=plan is None)
     with suppress(InvalidInput):  # it may be of another kind
         index.create(COMMON, SPEC)

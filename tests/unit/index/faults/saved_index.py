@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from embedder.index.contract.points import Metric, Points, Query, Spec
 from embedder.index.vector_index import VectorIndex
-from tests.unit.index.small_index import merge_all, save, small_settings
+from tests.unit.index.places import Place
+from tests.unit.index.small_index import merge_all, save
 
 COUNT, WIDTH = 40, 4
 ROWS = np.random.default_rng(5).normal(0, 1, (COUNT, WIDTH)).astype(np.float32)
 NAMES = [f"point-{number:03}" for number in range(COUNT)]
 
 
-def reopened(folder: Path) -> VectorIndex:
+def reopened(place: Place) -> VectorIndex:
     """Open the index without background maintenance."""
-    return VectorIndex(small_settings(folder), background=False)
+    return VectorIndex(place.settings(), background=False)
 
 
-def written(folder: Path) -> Path:
-    """Write collections "c" and "other", each of one saved segment; return the folder."""
-    index = reopened(folder)
+def written(place: Place) -> Place:
+    """Write collections "c" and "other", each of one saved segment; return the place."""
+    index = reopened(place)
     for name in ("c", "other"):
         index.create(name, Spec(Metric.L2))
         index.upsert(name, Points(NAMES, ROWS, ["text"] * COUNT, [{"n": n} for n in range(COUNT)]))
         merge_all(index, name)
         save(index, name)
     index.close()
-    return folder
+    return place
 
 
 def flipped(data: bytes, place: int) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -11,15 +10,22 @@ import pytest
 from embedder.core.errors import InvalidInput
 from embedder.core.storage_errors import StorageDamaged
 from embedder.index.contract.points import Metric, Points, Spec
-from embedder.index.storage.sqlite import reading
 from embedder.index.vector_index import VectorIndex
+from tests.unit.index.faults.damaging import COUNTS, ROWS_OF
 from tests.unit.index.faults.saved_index import COUNT, NAMES, ROWS, reopened, written
+from tests.unit.index.places import PLACES, Place
+
+CASES = [
+    pytest.param(store, damage, id=f"{store}-{damage}")
+    for store in PLACES
+    for damage in ROWS_OF[store]
+]
 
 
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    """Return a closed index with two collections, each of one saved segment."""
-    return written(tmp_path / "index")
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Return the place of a closed index with two collections, each of one saved segment."""
+    return written(PLACES[request.param](tmp_path / "index"))
 
 
 def _everything(index: VectorIndex) -> list[tuple[str, list[float], str | None, object]]:
@@ -30,33 +36,16 @@ def _everything(index: VectorIndex) -> list[tuple[str, list[float], str | None, 
     ]
 
 
-def _change(folder: Path, statement: str) -> None:
-    with sqlite3.connect(folder / "truth.db") as db:
-        db.execute(statement)
-    db.close()
-
-
-FIRST = "(SELECT id FROM collections WHERE name = 'c')"
-TORN = {
-    "a text": f"UPDATE points SET text = 'other' WHERE collection = {FIRST}",
-    "no text": f"UPDATE points SET text = CAST(x'ff' AS TEXT) WHERE collection = {FIRST}",
-    "a number that is none": f"UPDATE points SET seq = 'x' WHERE collection = {FIRST}",
-    "a vector": f"UPDATE vectors SET vector = zeroblob(16) WHERE pk <= {COUNT}",
-    "a vector that is none": f"UPDATE vectors SET vector = 'x' WHERE pk <= {COUNT}",
-    "a missing vector": f"DELETE FROM vectors WHERE pk = {COUNT}",
-    "missing points": f"DELETE FROM points WHERE collection = {FIRST} AND pk > 5",
-}
-
-
 @pytest.mark.parametrize("with_snapshots", [True, False])
-@pytest.mark.parametrize("statement", TORN.values(), ids=TORN)
+@pytest.mark.parametrize(("store", "damage"), CASES)
 def test_a_collection_with_damaged_rows_is_refused_alone_and_named_with_its_remedy(
-    directory: Path, statement: str, with_snapshots: bool, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, store: str, damage: str, with_snapshots: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _change(directory, statement)
+    place = written(PLACES[store](tmp_path / "index"))
+    place.execute(ROWS_OF[store][damage])
     if not with_snapshots:
-        shutil.rmtree(directory / "collections")
-    index = reopened(directory)
+        shutil.rmtree(place.folder / "collections")
+    index = reopened(place)
     for _ in range(3):
         with pytest.raises(StorageDamaged, match="'embedder index restore BACKUP c --replace'"):
             _everything(index)
@@ -64,24 +53,36 @@ def test_a_collection_with_damaged_rows_is_refused_alone_and_named_with_its_reme
 
     assert health.status == "degraded"
     assert "'embedder index restore BACKUP c --replace'" in str(health.problem)
-    assert str(directory) not in str(health.problem)
+    assert place.location not in str(health.problem)
     assert len(logged) == 1
-    assert f"{directory}/truth.db" in logged[0].getMessage()
+    assert place.location in logged[0].getMessage()
     assert "'c'" in logged[0].getMessage()
     assert index.count("other") == COUNT
     assert index.upsert("other", Points(["a"], ROWS[:1], [None], [{}])) == 2
     index.close()
 
 
-def test_a_damaged_collection_can_be_deleted_or_restored_over(
-    directory: Path, tmp_path: Path
-) -> None:
-    index = reopened(directory)
+@pytest.mark.parametrize("store", PLACES)
+def test_a_changed_row_of_a_collection_fails_the_shard(tmp_path: Path, store: str) -> None:
+    place = written(PLACES[store](tmp_path / "index"))
+    place.execute(COUNTS[store])
+    index = reopened(place)
+
+    assert index.health().status == "failed"
+    with pytest.raises(StorageDamaged):
+        _everything(index)
+    with pytest.raises(StorageDamaged):
+        index.upsert("other", Points(["a"], ROWS[:1], [None], [{}]))
+    index.close()
+
+
+def test_a_damaged_collection_can_be_deleted_or_restored_over(place: Place, tmp_path: Path) -> None:
+    index = reopened(place)
     expected = _everything(index)
     index.back_up("c", tmp_path / "backup")
     index.close()
-    _change(directory, TORN["missing points"])
-    index = reopened(directory)
+    place.execute(ROWS_OF[place.store]["missing points"])
+    index = reopened(place)
     with pytest.raises(StorageDamaged):
         index.create("c", Spec(Metric.L2))
     with pytest.raises(StorageDamaged):
@@ -93,8 +94,8 @@ def test_a_damaged_collection_can_be_deleted_or_restored_over(
     assert index.health().status == "ready"
     assert _everything(index) == expected
     index.close()
-    _change(directory, "UPDATE points SET text = 'other'")
-    index = reopened(directory)
+    place.execute(ROWS_OF[place.store]["a text"])
+    index = reopened(place)
     with pytest.raises(StorageDamaged):
         _everything(index)
     index.delete("c")
@@ -104,15 +105,15 @@ def test_a_damaged_collection_can_be_deleted_or_restored_over(
 
 @pytest.mark.parametrize("error", [ValueError("x"), MemoryError(), RecursionError(), OSError()])
 def test_an_unexpected_error_while_reading_fails_one_call_only(
-    directory: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    place: Place, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail(*_: object) -> None:
         raise error
 
-    index = reopened(directory)
+    index = reopened(place)
     expected = _everything(index)
     with monkeypatch.context() as patch:
-        patch.setattr(reading, "check_payload", fail)
+        patch.setattr(f"embedder.index.storage.{place.store}.reading.check_payload", fail)
         with pytest.raises(type(error)):
             index.scroll("c")
 
@@ -123,7 +124,7 @@ def test_an_unexpected_error_while_reading_fails_one_call_only(
 
 def test_repeated_calls_to_a_failed_shard_do_not_grow_the_traceback(tmp_path: Path) -> None:
     (tmp_path / "truth.db").write_bytes(b"x" * 8192)
-    index = reopened(tmp_path)
+    index = reopened(Place(tmp_path))
     depths = set()
     for _ in range(5):
         with pytest.raises(StorageDamaged) as raised:

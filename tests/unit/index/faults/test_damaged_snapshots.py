@@ -29,13 +29,14 @@ from tests.unit.index.faults.saved_index import (
     reopened,
     written,
 )
+from tests.unit.index.places import Place
 from tests.unit.index.small_index import merge_all, save
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """Return a closed index with two collections, each of one saved segment."""
-    return written(tmp_path / "index")
+    return written(Place(tmp_path / "index")).folder
 
 
 def _files(folder: Path) -> list[Path]:
@@ -101,7 +102,7 @@ def test_a_damaged_snapshot_is_set_aside_and_its_points_are_read_from_the_store(
     ]
     damage(directory)
     with caplog.at_level(logging.WARNING):
-        index = reopened(directory)
+        index = reopened(Place(directory))
     stats = index.stats()
 
     assert stats.status == "ready"
@@ -112,7 +113,7 @@ def test_a_damaged_snapshot_is_set_aside_and_its_points_are_read_from_the_store(
     assert stats.recovery.points_from_store == COUNT * stats.damaged_snapshots
     assert content(index) == expected
     index.close()
-    again = reopened(directory)
+    again = reopened(Place(directory))
 
     assert again.stats().damaged_snapshots == 0
     assert content(again) == expected
@@ -123,14 +124,14 @@ def test_a_snapshot_newer_than_a_restored_store_is_not_used(
     directory: Path,
 ) -> None:
     old = (directory / "truth.db").read_bytes()
-    index = reopened(directory)
+    index = reopened(Place(directory))
     expected = content(index)
     index.upsert("c", Points(NAMES, -ROWS, [None] * COUNT, [{}] * COUNT))
     merge_all(index, "c")
     save(index, "c")
     index.close()
     (directory / "truth.db").write_bytes(old)
-    index = reopened(directory)
+    index = reopened(Place(directory))
 
     assert index.stats().damaged_snapshots == 1
     assert content(index) == expected
@@ -138,7 +139,7 @@ def test_a_snapshot_newer_than_a_restored_store_is_not_used(
 
 
 def test_an_undamaged_snapshot_replaces_reading_the_points(directory: Path) -> None:
-    index = reopened(directory)
+    index = reopened(Place(directory))
 
     assert index.stats().recovery.points_from_store == 0
     assert len(content(index)) == COUNT

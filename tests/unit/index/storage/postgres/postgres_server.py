@@ -88,6 +88,14 @@ class PostgresServer:
             db.execute(f"CREATE DATABASE {name} TEMPLATE template0 {properties}")
         return self.url(name)
 
+    def drop_database(self, url: str) -> None:
+        """Delete the database of a URL, and end the connections to it."""
+        import psycopg
+
+        name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+        with psycopg.connect(self.url("postgres"), autocommit=True) as db:
+            db.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
     def _control(self, action: str, *options: str) -> None:
         self._run("pg_ctl", action, f"--pgdata={self.folder / 'data'}", "--wait", *options)
 

@@ -25,6 +25,7 @@ from tests.unit.index.faults.saved_index import (
     reopened,
     written,
 )
+from tests.unit.index.places import Place
 
 DAMAGES = int(os.environ.get("INDEX_DAMAGES", "60"))
 
@@ -35,7 +36,7 @@ LEAF_HEADER_BYTES = 8
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """Return a closed index with two collections, each of one saved segment."""
-    return written(tmp_path / "index")
+    return written(Place(tmp_path / "index")).folder
 
 
 @pytest.mark.parametrize("clean", [True, False])
@@ -47,7 +48,7 @@ def test_a_flipped_bit_is_refused_or_harmless_and_deletes_nothing(
         with sqlite3.connect(directory / "truth.db") as db:
             db.execute("UPDATE meta SET value = 0 WHERE key = 'clean'")
         db.close()
-    index = reopened(directory)
+    index = reopened(Place(directory))
     expected = content(index)
     index.close()
     data = (directory / "truth.db").read_bytes()
@@ -62,7 +63,7 @@ def test_a_flipped_bit_is_refused_or_harmless_and_deletes_nothing(
 
 def _is_right_or_refused(folder: Path, expected: object) -> bool:
     size = (folder / "truth.db").stat().st_size
-    index = reopened(folder)
+    index = reopened(Place(folder))
     try:
         assert content(index) == expected
     except StorageDamaged:
@@ -85,7 +86,7 @@ def test_a_duplicate_entry_of_the_points_index_is_refused(directory: Path) -> No
     shutil.rmtree(directory / "collections")
     _repeat_an_entry(directory / "truth.db", "points_by_pk")
 
-    index = reopened(directory)
+    index = reopened(Place(directory))
     with pytest.raises(StorageDamaged, match="'c' is damaged"):
         index.scroll("c", limit=1000)
     index.close()
@@ -118,7 +119,7 @@ def test_a_file_of_another_format_is_refused_and_not_changed(
     tmp_path: Path, content: bytes
 ) -> None:
     (tmp_path / "truth.db").write_bytes(content)
-    index = reopened(tmp_path)
+    index = reopened(Place(tmp_path))
 
     assert index.stats().status == "failed"
     with pytest.raises(StorageDamaged):
@@ -133,7 +134,7 @@ def test_another_kind_of_database_is_refused(
     with sqlite3.connect(tmp_path / "truth.db") as db:
         db.execute("CREATE TABLE theirs(a)")
     db.close()
-    index = reopened(tmp_path)
+    index = reopened(Place(tmp_path))
 
     assert index.stats().status == "failed"
     assert "another kind of database" in caplog.text
@@ -145,6 +146,6 @@ def test_a_file_of_a_later_version_is_refused_with_both_numbers(directory: Path)
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     db.close()
     with pytest.raises(NewerFormat) as caught:
-        reopened(directory)
+        reopened(Place(directory))
 
     assert (caught.value.found, caught.value.supported) == (SCHEMA_VERSION + 1, SCHEMA_VERSION)
