@@ -145,7 +145,7 @@ def _database(folder: Path) -> Place:
     return DatabasePlace(folder, running_server().create_database())
 
 
-PLACES: dict[str, Callable[[Path], Place]] = {"sqlite": Place}
+PLACES: dict[str, Callable[[Path], Place]] = {"sqlite": Place, "postgres": _database}
 """How to make an empty place for each store, given a folder that does not exist."""
 
 

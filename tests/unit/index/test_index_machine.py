@@ -30,7 +30,6 @@ from tests.unit.index.places import PLACES, Place
 from tests.unit.index.reference_index import ReferenceIndex, Stored
 from tests.unit.index.small_index import ALL_FIELDS, merge_all, save
 
-EXAMPLES = int(os.environ.get("INDEX_MACHINE_EXAMPLES", "15"))
 STEPS = 50
 WIDTH = 3
 # Quarters have exact sums in float32, so that equal scores are equal to the last bit.
@@ -185,7 +184,7 @@ class IndexMachine(RuleBasedStateMachine):
         self.index.close()
         self.index = self._open(copy)
 
-        assert not self.index.stats().recovery.was_clean
+        assert self.index.stats().recovery.was_clean == (self.store == "postgres")
 
     @precondition(lambda self: len(self.model.stored) > 20)
     @rule()
@@ -230,10 +229,15 @@ class IndexMachine(RuleBasedStateMachine):
         return self.folder / f"{self.folders - 1}"
 
 
+def scaled(examples: int) -> settings:
+    """Return the settings of a machine, with this number of examples in a short run."""
+    return settings(
+        max_examples=int(os.environ.get("INDEX_MACHINE_EXAMPLES", examples)),
+        stateful_step_count=STEPS,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+
+
 TestIndexMachine = IndexMachine.TestCase
-TestIndexMachine.settings = settings(
-    max_examples=EXAMPLES,
-    stateful_step_count=STEPS,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+TestIndexMachine.settings = scaled(15)

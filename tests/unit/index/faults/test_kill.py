@@ -22,7 +22,7 @@ from tests.unit.index.faults.looking import look_once
 from tests.unit.index.places import PLACES
 
 KILLS = int(os.environ.get("INDEX_KILLS", "5"))
-PROCESSES = 2
+PROCESSES = 1
 """Processes that write to a database at once."""
 STEPS = 10
 """Steps that each process has acknowledged before one is killed."""
@@ -46,6 +46,14 @@ PLAN: list[Any] = [
 ]
 BEFORE = [FILL, ["snapshot", None], ["delete", NAMES[20:30]]]
 
+ONLY_OF_FILES = {"recovery.after_open", "close.before_clean"}
+CASES = [
+    (store, point)
+    for store in PLACES
+    for point in POINTS
+    if store == "sqlite" or point not in ONLY_OF_FILES
+]
+
 
 @pytest.fixture(scope="module")
 def process() -> Iterator[CrashProcess]:
@@ -65,8 +73,7 @@ def test_no_acknowledged_write_is_lost_when_a_process_is_killed(store: str, tmp_
 
 
 @pytest.mark.parametrize("turn", [1, 2])
-@pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("store", PLACES)
+@pytest.mark.parametrize(("store", "point"), CASES)
 def test_a_crash_at_a_fail_point_leaves_the_state_before_or_after_the_step(
     process: CrashProcess, tmp_path: Path, store: str, point: str, turn: int
 ) -> None:

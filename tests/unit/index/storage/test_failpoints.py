@@ -48,15 +48,18 @@ def test_the_environment_arms_a_process() -> None:
     assert child.returncode == -9
 
 
-def test_each_listed_point_occurs_in_the_code_exactly_once() -> None:
+@pytest.mark.parametrize("other", ["postgres", "sqlite"])
+def test_each_listed_point_occurs_exactly_once_in_the_code_with_one_store(other: str) -> None:
     names = [
         node.args[0].value
         for path in Path(embedder.index.__path__[0]).rglob("*.py")
+        if other not in path.parts
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id == "reach"
         and isinstance(node.args[0], ast.Constant)
     ]
+    only_files = {"recovery.after_open", "close.before_clean"} if other == "sqlite" else set()
 
-    assert sorted(str(name) for name in names) == sorted(POINTS)
+    assert sorted(str(name) for name in names) == sorted({*POINTS} - only_files)
