@@ -122,15 +122,21 @@ def running_server() -> PostgresServer:
     Skips the test where PostgreSQL or psycopg is not installed.
     """
     pytest.importorskip("psycopg", reason="psycopg is not installed")
-    programs = _find_programs()
-    if programs is None:
+    server = new_server()
+    if server is None:
         pytest.skip("PostgreSQL is not installed")
-    account = _account()
-    server = PostgresServer(_make_folder(account), programs, account)
     server.create()
     server.start()
     atexit.register(server.stop)
     return server
+
+
+def new_server() -> PostgresServer | None:
+    """Return a server that does not exist yet, or None where PostgreSQL is not installed."""
+    programs, account = _find_programs(), _account()
+    if programs is None:
+        return None
+    return PostgresServer(_make_folder(account), programs, account)
 
 
 def _find_programs() -> Path | None:

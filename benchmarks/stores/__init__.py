@@ -1,0 +1,1 @@
+"""The stores of the index beside each other, bare FAISS and pgvector."""
