@@ -36,14 +36,18 @@ MAX_SEARCHED = 10_000
 
 @dataclass(frozen=True)
 class ShardStats(IndexStats):
-    """The statistics of one shard, with its name and its queues.
+    """The statistics of one replica of a shard, with the names of both and its queues.
 
+    The replicas of a shard have the same points. ``reads`` counts the queries and the other reads
+    that this one has answered.
     ``problem`` names the damaged collections, or says why the shard is not ready, and the remedy.
     ``damaged_snapshots`` were renamed, and built again from the store; ``save_failures`` counts
     snapshots that could not be written.
     """
 
     shard: str
+    replica: str
+    reads: int
     queues: list[QueueStats]
 
 

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from deployments.rpc.message_size import points_bytes, query_bytes, records_bytes
 from deployments.rpc.pickled_rows import PickledRows
-from embedder.core.errors import UnknownCollection
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.points import Consistency, Hit, Page, Query, Record
 from embedder.index.contract.pricing import (
@@ -26,8 +25,8 @@ from embedder.index.vector_index import VectorIndex
 
 Threads = Literal["loop", "pool", "search", "read", "write", "copy"]
 """Where a method runs: on the event loop if it reads memory alone, in the pool of asyncio, or in
-the threads of a class of work. What reads memory alone asks the database first, where others write
-to it and the caller wants the latest: then it runs in the threads for reads.
+the threads of a class of work. Where several replicas write to one database, what else reads memory
+alone may have to ask it first, and runs in threads.
 """
 
 
@@ -50,17 +49,9 @@ class Method:
     unpack: Callable[[Any], Awaitable[Any]] | None = None
 
 
-def _count(index: VectorIndex, name: str) -> int:
-    """Return the number of points as far as it is in memory; the database is not asked."""
-    try:
-        return index.describe(name, "stale").count
-    except UnknownCollection:  # another replica may have created it
-        return 0
-
-
 def _filtered(index: VectorIndex, name: str, condition: Filter | None) -> int:
     """Return how many rows a filter may have to evaluate; without one the number is known."""
-    return 0 if condition is None else _count(index, name)
+    return 0 if condition is None else index.known_points(name)
 
 
 def _pack_page(page: Page, *_: object) -> tuple[Page, PickledRows[Record]]:
@@ -92,7 +83,7 @@ METHODS: Mapping[str, Method] = {
     "delete_points": Method("write", lambda _, name, ids: ROW_BYTES * max(1, len(ids))),
     "delete_matching": Method(
         "write",
-        lambda index, name, condition: ROW_BYTES + SCANNED_BYTES * _count(index, name),
+        lambda index, name, condition: ROW_BYTES + SCANNED_BYTES * index.known_points(name),
     ),
     "fetch": Method(
         "read",

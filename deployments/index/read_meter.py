@@ -16,13 +16,16 @@ _ANSWERED, _SECONDS = "answered", "seconds"
 
 
 class ReadMeter:
-    """Counts reads on one event loop; ``threads`` is how many can run at once."""
+    """Counts reads on one event loop; ``threads`` is how many can run at once.
+
+    ``answers`` is the number of answered ones.
+    """
 
     def __init__(self, threads: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._threads = threads
         self._increases = Increases(clock)
+        self.answers = 0
         self._queued = 0
-        self._answered = 0
         self._seconds = 0.0
         self.report()  # from which the first increases count
 
@@ -40,12 +43,12 @@ class ReadMeter:
 
         Failed reads do not count: while the database is down, they would look like a slow replica.
         """
-        self._answered += units
+        self.answers += units
         self._seconds += seconds
 
     def report(self) -> dict[str, float]:
         """Return the numbers for the policy since the report before, by their names."""
-        counters = {_ANSWERED: float(self._answered), _SECONDS: self._seconds}
+        counters = {_ANSWERED: float(self.answers), _SECONDS: self._seconds}
         rates = self._increases.per_second(counters)
         return {
             QUEUED: float(self._queued),

@@ -18,10 +18,11 @@ from typing import Any, TypeVar
 
 from deployments.data import claim_shards, claim_snapshots, index_directory
 from deployments.index.client import ShardStats
-from deployments.index.methods import METHODS
+from deployments.index.methods import METHODS, Method
 from deployments.index.read_meter import ReadMeter
 from deployments.metrics import INDEX, QUEUES, MetricPublisher
 from deployments.rpc.replica_log import log_refusals_briefly
+from deployments.rpc.replica_name import replica_id
 from deployments.settings.service import ServeSettings
 from embedder.index.contract.health import IndexHealth
 from embedder.index.storage.lock import DirectoryLock
@@ -56,7 +57,7 @@ class IndexReplica:
         sys.setswitchinterval(SWITCH_S)
         directory, self._lock = _own_folder(settings, name)
         shard = settings.index.model_copy(update={"directory": directory and str(directory)})
-        self._name = name
+        self._name, self._replica = name, replica_id()
         self._follows = settings.index.url is not None
         self._index = VectorIndex(shard, name, settings.index.shards)
         self._queues = _queues(settings)
@@ -76,24 +77,28 @@ class IndexReplica:
         """
         method = METHODS[name]
         work = partial(self._work, name, arguments)
-        asks_database = self._follows and method.consistency(*arguments) == "latest"
-        threads = "read" if method.threads == "loop" and asks_database else method.threads
-        if threads == "loop":
+        if method.threads == "loop" and not self._follows:
             return work()
-        if threads == "pool":
+        if method.threads == "pool":
             return await asyncio.to_thread(work)
         price = method.price(self._index, *arguments)
-        is_scan = threads == "read" and price > SCAN_ROWS
-        is_stale = threads == "search" and self._follows and not asks_database
-        queue = self._queues["scan" if is_scan else "stale" if is_stale else threads]
+        queue = self._queues[self._threads(method, price, arguments)]
         run = partial(queue.run, price, retry_token=partial(retry_token_of, name, arguments))
-        if threads not in ("search", "read"):
+        if method.threads not in ("search", "read"):
             return await run(work)
-        units = price if threads == "search" else 1
+        units = price if method.threads == "search" else 1
         with self._reads.queued(units):
             answer, seconds = await run(partial(_timed, work))
         self._reads.answered(units, seconds)
         return answer
+
+    def _threads(self, method: Method, price: int, arguments: tuple[Any, ...]) -> str:
+        """Return the class of work of a call."""
+        if self._follows and method.consistency(*arguments) == "stale":
+            return "stale"
+        if method.threads == "read" and price > SCAN_ROWS:
+            return "scan"
+        return "read" if method.threads == "loop" else method.threads
 
     def _work(self, name: str, arguments: tuple[Any, ...]) -> Any:
         answer, pack = getattr(self._index, name)(*arguments), METHODS[name].pack
@@ -104,7 +109,11 @@ class IndexReplica:
         # On the event loop, like all methods that only read state in memory.
         stats = self._index.stats()
         return ShardStats(
-            **vars(stats), shard=self._name, queues=[queue.stats for queue in self._queues.values()]
+            **vars(stats),
+            shard=self._name,
+            replica=self._replica,
+            reads=self._reads.answers,
+            queues=[queue.stats for queue in self._queues.values()],
         )
 
     async def health(self) -> IndexHealth:
@@ -162,7 +171,7 @@ def _queues(settings: ServeSettings) -> dict[str, WorkQueue]:
     wait_s, max_queued = settings.limits.max_wait_s, settings.index.max_queued_bytes
     classes = (
         WorkClass("index-search", SEARCH_THREADS, 1.0, math.inf),
-        # Of their own, because the others wait for the database while it is down.
+        # What memory can answer has threads of its own: the others wait for a database that hangs.
         WorkClass("index-stale", SEARCH_THREADS, 1.0, math.inf),
         WorkClass("index-read", 2, 100_000.0, wait_s),
         WorkClass("index-scan", 2, 200_000.0, wait_s),

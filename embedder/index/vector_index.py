@@ -136,6 +136,11 @@ class VectorIndex:
                 while collection.maintain():
                     pass
 
+    def known_points(self, name: str) -> int:
+        """Return how many points a collection has in this process, at once; 0 if it is not open."""
+        collection = self._shard.collections.open.get(name)
+        return 0 if collection is None else collection.describe().count
+
     def health(self) -> IndexHealth:
         """Return whether the shard can be used, without waiting for anything."""
         return self._shard.health()

@@ -8,6 +8,7 @@ or adds it if it does not run, and prints its id. It ends with its input.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -21,6 +22,9 @@ NODES: dict[str, dict[str, Any]] = {
     "gpu": {"num_cpus": 4, "num_gpus": 1},
 }
 """The workers; Ray counts a GPU that computes nothing."""
+
+FOLDER_VARIABLE = "NODES_FOLDER"
+"""Names the folder below which each node has one for data."""
 
 STARTED_S = 120
 
@@ -49,7 +53,8 @@ def main() -> None:
 
 
 def _add(cluster: Cluster, name: str, port: int) -> Any:
-    return cluster.add_node(**NODES[name], env_vars=_own_ports(port), wait=False)
+    own = {**_own_ports(port), "XDG_DATA_HOME": f"{os.environ[FOLDER_VARIABLE]}/{name}"}
+    return cluster.add_node(**NODES[name], env_vars=own, wait=False)
 
 
 def _own_ports(port: int) -> dict[str, str]:

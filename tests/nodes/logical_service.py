@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
 
 from deployments.ingress.middleware.keys import new_key
@@ -22,6 +23,7 @@ from deployments.launch.ray_environment import cluster_environment, ray_environm
 from deployments.launch.ray_token import make_token
 from deployments.launch.services import MARK_FILE, PREFIX, ServiceInstance, end, start_time
 from tests.cluster.service import free_port
+from tests.nodes.logical_nodes import FOLDER_VARIABLE
 from tests.nodes.service_file import ROOT, service
 from tests.nodes.waiting import is_ready, wait_for
 
@@ -35,7 +37,7 @@ class LogicalService:
     """A service that is ready.
 
     ``urls`` has where the nodes of the start answer, by their names; ``nodes`` has the ids of the
-    workers.
+    workers. ``block`` has the ports of its replicas, and ``folder`` a data folder for each node.
     """
 
     urls: dict[str, str]
@@ -43,6 +45,8 @@ class LogicalService:
     nodes: dict[str, str]
     dashboard: str
     environment: Mapping[str, str]
+    block: range
+    folder: Path
     program: subprocess.Popen[str] = field(repr=False)
 
     def remove(self, name: str) -> None:
@@ -68,6 +72,17 @@ class LogicalService:
         found = self.placement()["replicas"].get(deployment, [])
         return sorted(by_id.get(node, "head") for _, node in found)
 
+    def ingresses(self) -> dict[str, str]:
+        """Return where each Ingress replica answers, past HAProxy, by its name."""
+        found = {}
+        for port in self.block:
+            url = f"http://127.0.0.1:{port}"
+            with suppress(httpx.HTTPError, ValueError):
+                answer = httpx.get(f"{url}/v1/stats", headers=dict(self.headers), timeout=10)
+                if answer.status_code == 200:
+                    found[answer.json()["ingress"]["replica"]] = url
+        return found
+
     def placement(self) -> dict[str, Any]:
         """Return what `tests.nodes.placement` prints."""
         command = [sys.executable, str(HERE / "placement.py"), self.dashboard]
@@ -78,7 +93,10 @@ class LogicalService:
 
 @contextmanager
 def served(folder: Path, nodes: Sequence[str] = ALL, **arguments: Any) -> Iterator[LogicalService]:
-    """Serve serve_cluster.yaml with these arguments on a head and these logical nodes."""
+    """Serve a shipped configuration with these arguments on a head and these logical nodes.
+
+    A ``data_directory`` of ``auto`` is another one on each node.
+    """
     make_token(os.environ)
     own, port, key = tempfile.mkdtemp(prefix=PREFIX), free_port(), new_key()
     with reserved_block([]) as block:
@@ -86,6 +104,7 @@ def served(folder: Path, nodes: Sequence[str] = ALL, **arguments: Any) -> Iterat
         instance = ServiceInstance(port, None, os.getpid(), started, own, block.start)
         Path(own, MARK_FILE).write_text(instance.mark)
         own_files = ray_environment(instance, True, alone=False)
+        own_files = {**own_files, FOLDER_VARIABLE: str(folder)}
         environment = {**cluster_environment(), **own_files, "PYTHONPATH": str(ROOT)}
         program = subprocess.Popen(
             [sys.executable, "-m", "tests.nodes.logical_nodes", str(free_port()), *nodes],
@@ -97,7 +116,11 @@ def served(folder: Path, nodes: Sequence[str] = ALL, **arguments: Any) -> Iterat
             start_new_session=True,
         )
         try:
-            yield _deployed(program, environment, folder, port, key, arguments)
+            document = service(key, **{"data_directory": str(folder / "data"), **arguments})
+            document["http_options"]["port"] = port
+            path = folder / "serve_cluster.yaml"
+            path.write_text(yaml.safe_dump(document))
+            yield _deployed(program, environment, path, port, key, block)
         finally:
             with suppress(subprocess.TimeoutExpired):
                 # It takes back the address of its Ray, to which other programs would connect.
@@ -109,18 +132,14 @@ def served(folder: Path, nodes: Sequence[str] = ALL, **arguments: Any) -> Iterat
 def _deployed(
     program: subprocess.Popen[str],
     environment: Mapping[str, str],
-    folder: Path,
+    path: Path,
     port: int,
     key: str,
-    arguments: Mapping[str, Any],
+    block: range,
 ) -> LogicalService:
     assert program.stdout is not None
     nodes = json.loads(program.stdout.readline())
     dashboard = f"http://{nodes['dashboard']}"
-    document = service(key, data_directory=str(folder / "data"), **arguments)
-    document["http_options"]["port"] = port
-    path = folder / "serve_cluster.yaml"
-    path.write_text(yaml.safe_dump(document))
     command = [sys.executable, "-m", "ray.serve.scripts", "deploy", str(path), "-a", dashboard]
     subprocess.run(command, env=environment, check=True)
     ports = {"head": port, **nodes["ports"]}
@@ -128,4 +147,6 @@ def _deployed(
     for name, url in urls.items():
         wait_for(f"{name} is ready", partial(is_ready, url))
     headers = {"authorization": f"Bearer {key}"}
-    return LogicalService(urls, headers, nodes["nodes"], dashboard, environment, program)
+    return LogicalService(
+        urls, headers, nodes["nodes"], dashboard, environment, block, path.parent, program
+    )

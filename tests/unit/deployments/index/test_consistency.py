@@ -16,6 +16,7 @@ from deployments.index.sharded_client import RemoteIndex
 from deployments.rpc.pickled_rows import PickledRows
 from embedder.core.deadline import NEVER
 from embedder.core.errors import StageUnavailable, UnknownCollection
+from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import Hit, Query
 from tests.unit.deployments.index.shards import L2, NAME, Index, make_points, make_query
 from tests.unit.deployments.local_handle import as_handle
@@ -150,19 +151,16 @@ async def test_while_the_database_hangs_health_and_stale_reads_go_on(
     await asyncio.gather(*latest)
 
 
-async def test_the_price_of_a_call_for_a_collection_of_another_replica_is_known(
+async def test_the_price_of_a_call_for_an_unknown_collection_does_not_ask_the_database(
     following: _Following, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """This replica learns of the collection when the call runs."""
-    describe = following._index.describe
+    """Another replica may have created it: this one learns of it when the call runs."""
+    monkeypatch.setattr(following._index, "describe", pytest.fail)
 
-    def unknown(name: str, consistency: str = "latest") -> Any:
-        if consistency == "stale":
-            raise UnknownCollection("collection", name)
-        return describe(name)
-
-    monkeypatch.setattr(following._index, "describe", unknown)
-    assert await following.call("count", NAME, None, "latest") == 9
+    assert following._index.known_points(NAME) == 9
+    assert following._index.known_points("other") == 0
+    with pytest.raises(UnknownCollection):
+        await following.call("count", "other", parse({"n": 1}), "latest")
 
 
 async def test_reads_of_one_index_keep_their_caches_apart(single: Index) -> None:
