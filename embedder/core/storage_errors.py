@@ -92,9 +92,12 @@ class StorageFull(Unavailable, code="storage_full"):
 
 @dataclass(eq=False, repr=False)
 class StorageReadOnly(Unavailable, code="storage_read_only"):
-    """A write failed in a way that makes later writes unsafe; reads continue until a restart."""
+    """The storage takes no writes: a disk failed, or no host of a database takes them; reads go on.
 
-    message = "the storage takes no writes until it is restarted"
+    After a disk failed, a restart is needed; a database is asked again by each write.
+    """
+
+    message = "the storage takes no writes at present"
     path: str
     reason: str
 

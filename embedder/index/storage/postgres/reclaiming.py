@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import suppress
+from threading import Event
 
 from embedder.core.errors import EmbedderError
 from embedder.index.storage.failpoints import reach
@@ -18,7 +19,10 @@ from embedder.index.storage.protocol import Effect, Transaction
 PURGE_ROWS = 4096
 """Rows of a deleted collection that one step deletes."""
 
-_LOCK = "SELECT pg_try_advisory_xact_lock(1163216208, %s)"
+PURGE_LOCK = 0x45565047
+"""With the number of the shard, the advisory lock of the process that deletes rows."""
+
+_LOCK = "SELECT pg_try_advisory_xact_lock(%s, %s)"
 _UNNAMED = f"""
 SELECT {COLUMNS} FROM embedder.collections AS c
 WHERE shard = %s AND name IS NULL AND id <> ALL(%b) AND NOT EXISTS (
@@ -34,32 +38,37 @@ _STEPS = [
 _DELETE = "DELETE FROM embedder.collections WHERE id = %s"
 
 
-def reclaim(committer: Committer, spared: Collection[int]) -> None:
-    """Queue one step, which queues the next one; keep the unnamed collections ``spared``."""
+def reclaim(committer: Committer, has_unnamed: Event, spared: Collection[int]) -> None:
+    """Queue one step, which queues the next one; keep the unnamed collections ``spared``.
+
+    Without ``has_unnamed`` nothing is queued; the last step clears it.
+    """
 
     def write(rows: Transaction) -> Effect[None]:
         assert isinstance(rows, PostgresTransaction)
-        more = purge(rows, spared)
+        ((is_alone,),) = rows.rows(_LOCK, PURGE_LOCK, rows.shard)
+        more = is_alone and purge(rows, spared)
+        if is_alone and not more and not spared:
+            has_unnamed.clear()
         reach("purge.before_commit")
-        return lambda: reclaim(committer, spared) if more else None
+        return lambda: reclaim(committer, has_unnamed, spared) if more else None
 
     # A step that a closing or failing store refuses runs after the next start.
     with suppress(EmbedderError):
-        committer.submit(write)
+        if has_unnamed.is_set():
+            committer.submit(write)
 
 
 def purge(transaction: PostgresTransaction, spared: Collection[int]) -> bool:
     """Delete some rows of a collection without a name; return False if no such one is left.
 
     Collections whose numbers are in ``spared`` stay, and so do those that another process restores:
-    a process that has committed nothing for an hour restores nothing. One process purges at a time.
+    a process that has committed nothing for an hour restores nothing.
 
     Raises:
         StorageDamaged: the collection fails its checksum, and so may have a name.
     """
-    ((is_locked,),) = transaction.rows(_LOCK, transaction.shard)
-    given = (transaction.shard, list(spared), transaction.writer)
-    found = transaction.rows(_UNNAMED, *given) if is_locked else []
+    found = transaction.rows(_UNNAMED, transaction.shard, list(spared), transaction.writer)
     if not found:
         return False
     row = as_collection(found[0], transaction.location)

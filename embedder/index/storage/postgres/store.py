@@ -66,7 +66,7 @@ class PostgresStore:
 
     def reclaim(self, spared: Collection[int]) -> None:
         """Start to delete the rows of collections without a name; see `Store.reclaim`."""
-        reclaim(self._committer, spared)
+        reclaim(self._committer, self._session.has_unnamed, spared)
 
     def leads(self) -> bool:
         """Return whether this process leads the shard; see `Store.leads`."""

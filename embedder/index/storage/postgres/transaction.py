@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,12 +77,16 @@ _OF_TEXTLESS = f"{_COPIES} p.text IS NULL"
 class PostgresTransaction(PostgresSnapshot):
     """Implements `Transaction`; its caller begins and ends the transaction.
 
-    ``writer`` is the number of this process in the table of writers.
+    ``writer`` is the number of this process in the table of writers, and ``has_unnamed`` is set
+    when a collection has lost its name, or has none yet.
     """
 
-    def __init__(self, db: Connection[Any], shard: int, location: str, writer: int) -> None:
+    def __init__(
+        self, db: Connection[Any], shard: int, location: str, writer: int, has_unnamed: Event
+    ) -> None:
         super().__init__(db, shard, location)
         self.writer = writer
+        self._has_unnamed = has_unnamed
         self._locked: dict[str, CollectionRow | None] = {}
 
     def find_collection(self, name: str) -> CollectionRow | None:
@@ -236,7 +241,9 @@ class PostgresTransaction(PostgresSnapshot):
         self.db.execute(UPDATE, update_parameters(row, used))
         for name in [name for name, one in self._locked.items() if one and one.id == row.id]:
             del self._locked[name]
-        if row.name is not None:
+        if row.name is None:
+            self._has_unnamed.set()
+        else:
             self._locked[row.name] = row
 
     def _lock_shard(self) -> None:

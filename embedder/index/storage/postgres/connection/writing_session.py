@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Event
 
 from embedder.core.errors import EmbedderError, StageUnavailable
 from embedder.core.storage_errors import StorageReadOnly
@@ -54,6 +55,9 @@ class WritingSession:
         self.shard = shard
         self.writer = secrets.randbits(62)
         """Tells this process from the others that write."""
+        self.has_unnamed = Event()
+        """Whether collections without a name may be there; at first, of an earlier process."""
+        self.has_unnamed.set()
         self.uuid = ""
         self._url = url
         self._shards = shards
@@ -76,7 +80,9 @@ class WritingSession:
             # In a pipeline a statement is waited for only where its rows are read.
             with translate_database_errors(self.location), db.pipeline():
                 db.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
-                yield PostgresTransaction(db, self.shard, self.location, self.writer)
+                yield PostgresTransaction(
+                    db, self.shard, self.location, self.writer, self.has_unnamed
+                )
                 reach("commit.before")
                 db.execute(_COUNT, (self.writer,))
                 db.is_committing = True
@@ -133,6 +139,8 @@ class WritingSession:
     def _roll_back(self, db: LimitedConnection) -> None:
         try:
             with translate_database_errors(self.location):
-                db.execute("ROLLBACK")
+                # Not as a statement: psycopg then forgets the statements that it has prepared, some
+                # of which the server has not, because they came after a failed one.
+                db.rollback()
         except EmbedderError:
             db.close()

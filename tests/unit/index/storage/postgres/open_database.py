@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from threading import Event
 from typing import Any
 
 import psycopg
@@ -44,7 +45,7 @@ class OpenDatabase:
     def transaction(self) -> Iterator[PostgresTransaction]:
         """Run a transaction that commits at the end."""
         with self.db.transaction():
-            yield PostgresTransaction(self.db, self.shard, self.location, WRITER)
+            yield PostgresTransaction(self.db, self.shard, self.location, WRITER, Event())
 
     def create(self, name: str | None = "c", spec: Spec | None = None) -> CollectionRow:
         """Create a collection."""

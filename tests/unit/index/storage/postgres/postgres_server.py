@@ -66,6 +66,7 @@ class PostgresServer:
         """Copy a running server; the copy, once it is started, follows it and only reads."""
         standby = PostgresServer(_make_folder(self.account), self.programs, self.account)
         source = [f"--host={self.folder}", f"--username={ROLE}", "--checkpoint=fast", "--no-sync"]
+        source += ["--no-verify-checksums"]  # a test may have damaged a page of its database
         target = ["--write-recovery-conf", f"--pgdata={standby.folder / 'data'}"]
         standby._run("pg_basebackup", *source, *target, PGPASSWORD=PASSWORD)
         return standby
