@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from deployments.data import REPLICA, claim_snapshots
 from deployments.operations.stored_index import StoredIndex, naming_remedy
-from embedder.index.rebuilding import rebuild_snapshots
+from embedder.core.errors import ConfigurationError
+from embedder.index.rebuilding import delete_snapshots, save_snapshots
 from embedder.index.storage.atomic_files import raising_not_written
 from embedder.index.storage.inspection import Inspection
 from embedder.index.storage.stored_rows import check_rows, rebuild_rows
@@ -20,7 +23,10 @@ def check(index: StoredIndex) -> dict[str, Inspection]:
         ConfigurationError: a running service uses the files.
     """
     with naming_remedy():
-        return dict(zip(index.names, map(check_rows, index.folders), strict=True))
+        return {
+            name: check_rows(index.settings, folder, shard)
+            for shard, (name, folder) in enumerate(zip(index.names, index.folders, strict=True))
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +41,25 @@ class Rebuilt:
 def rebuild(index: StoredIndex) -> Iterator[Rebuilt]:
     """Rebuild shard after shard: a damaged file from its intact collections, then all snapshots.
 
+    A database is not changed; the snapshots of its shards are those on this machine.
+
     Raises:
-        ConfigurationError: a running service uses the files.
+        ConfigurationError: a running service uses the files, or there are none.
         NotWritten: a file cannot be written, for example on a full disk.
     """
-    with naming_remedy():
-        for name, folder in zip(index.names, index.folders, strict=True):
-            inspection, old_file = rebuild_rows(folder)
+    for shard, (name, folder) in enumerate(zip(index.names, index.folders, strict=True)):
+        if folder is None:
+            raise ConfigurationError(
+                "a URL names no folder of snapshots: name the configuration of the service instead"
+            )
+        with naming_remedy(), raising_not_written(folder), ExitStack() as stack:
+            inspection, old_file = rebuild_rows(index.settings, folder, shard)
+            if index.settings.url is not None:
+                for replica in folder.glob(f"{REPLICA}*"):
+                    delete_snapshots(replica)
+                folder = stack.enter_context(closing(claim_snapshots(folder))).directory
+            else:
+                delete_snapshots(folder)
             settings = index.settings.model_copy(update={"directory": str(folder)})
-            with raising_not_written(folder):
-                rebuild_snapshots(settings, name, index.shards)
-            yield Rebuilt(name, inspection, old_file)
+            save_snapshots(settings, name, index.shards)
+        yield Rebuilt(name, inspection, old_file)

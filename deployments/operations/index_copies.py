@@ -42,8 +42,8 @@ def copy(
             not in all shards of the source.
         UnknownCollection: the source has no collection of a given name.
     """
-    if source.directory == target.directory:
-        raise ConfigurationError(f"{source.directory} cannot be copied into itself")
+    if source.is_same(target):
+        raise ConfigurationError("an index cannot be copied into itself")
     with source.rows() as rows, target.stores() as stores:
         found = sorted({row.name for shard in rows for row in shard.collections() if row.name})
         for name in names or [one for one in found if not is_staged_name(one)]:

@@ -157,7 +157,11 @@ def _fill(
 def _append(copy: Copy, rows_of_part: EncodedRows) -> Write[None]:
     def write(rows: Transaction) -> Effect[None]:
         row = rows.find_collection(PREFIX + copy.name)
-        assert row is not None, "it was found or inserted before"
+        if row is None:
+            raise ConfigurationError(
+                f"another command has completed or discarded the copy of {copy.name!r}: run this "
+                "one again"
+            )
         rows.upsert(row, rows_of_part)
         return lambda: None
 

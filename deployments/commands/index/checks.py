@@ -11,7 +11,7 @@ from deployments.commands.arguments import Commands, add_command
 if TYPE_CHECKING:
     from embedder.index.storage.inspection import Inspection
 
-STORE_HELP = "a data_directory, or a Serve configuration that names one"
+STORE_HELP = "a data_directory, a postgresql:// URL, or a Serve configuration that names either"
 CONFIGURATION = "serve_config.yaml"
 
 

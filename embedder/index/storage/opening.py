@@ -30,7 +30,7 @@ def open_store(settings: IndexSettings, directory: Path, shard: int, shards: int
     if settings.url is None:
         durable = settings.directory is not None
         return SqliteStore(directory, settings.reserve_bytes, durable=durable)
-    _require_psycopg()
+    require_psycopg()
     from embedder.index.storage.postgres.store import PostgresStore
 
     return PostgresStore(settings.url.get_secret_value(), shard, shards)
@@ -45,7 +45,7 @@ def check_database(url: SecretStr, shards: int) -> str:
         ConfigurationError, MissingExtra, NewerFormat, StorageDamaged: as `open_store`.
         StageUnavailable, StorageReadOnly: as `open_store`.
     """
-    _require_psycopg()
+    require_psycopg()
     from embedder.index.storage.postgres.connection.writing_session import WritingSession
 
     session = WritingSession(url.get_secret_value(), 0, shards)
@@ -53,8 +53,12 @@ def check_database(url: SecretStr, shards: int) -> str:
     return session.uuid
 
 
-def _require_psycopg() -> None:
-    """Report a missing package at once."""
+def require_psycopg() -> None:
+    """Check that the package of PostgreSQL is installed.
+
+    Raises:
+        MissingExtra: it is not.
+    """
     try:
         import psycopg  # noqa: F401
     except ImportError as error:

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 CHUNK_ROWS = 2048
 
-_NAMED = f"SELECT {COLUMNS} FROM embedder.collections WHERE shard = %s AND name IS NOT NULL"  # noqa: S608 - constants
-_FIND = f"{_NAMED} AND name = %s"
-_NAMED_SO = f"{_NAMED} AND name = ANY(%b)"
+NAMED = f"SELECT {COLUMNS} FROM embedder.collections WHERE shard = %s AND name IS NOT NULL"  # noqa: S608 - constants
+_FIND = f"{NAMED} AND name = %s"
+_NAMED_SO = f"{NAMED} AND name = ANY(%b)"
 _DELETED = "SELECT identity FROM embedder.deleted WHERE shard = %s AND identity = ANY(%b)"
 _CHUNK = """
 SELECT p.pk, p.seq, p.crc, p.id, p.text, p.metadata, v.crc, v.vector
@@ -66,7 +66,7 @@ class PostgresSnapshot:
     def collections(self, names: Collection[str] | None = None) -> list[CollectionRow]:
         """Return the collections of these names; None: all with a name, also those staged."""
         if names is None:
-            found = self.rows(_NAMED, self.shard)
+            found = self.rows(NAMED, self.shard)
         else:
             found = self.rows(_NAMED_SO, self.shard, [one.encode() for one in names])
         return [as_collection(row, self.location) for row in found]

@@ -35,12 +35,13 @@ def test_a_check_of_intact_files_changes_nothing(
     assert [(folder / "truth.db").read_bytes() for folder in files.folders] == before
 
 
-def test_a_rebuild_saves_segments_of_the_configured_kind(files: StoppedIndex) -> None:
-    settings = "auto_hnsw_rows: 16, recovery_s: 100"
-    files.config.write_text(files.config.read_text().replace("{shards", f"{{{settings}, shards"))
+def test_a_rebuild_saves_segments_of_the_configured_kind(
+    files: StoppedIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMBEDDER_INDEX__AUTO_HNSW_ROWS", "16")
     snapshots = [*files.folders[-1].glob("collections/*/*.snap")]
     assert main(["index", "rebuild", str(files.config)]) == 0
-    index = files.open(files.folders[-1])
+    index = files.open(-1)
     described, recovery = index.describe("docs"), index.stats().recovery
     index.close()
 
@@ -130,7 +131,7 @@ def test_files_of_a_running_service_are_refused(
     files: StoppedIndex, command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     places = {"DATA": files.data, "BACKUP": files.backup, "OTHER": files.data.parent / "other"}
-    index = files.open(files.folders[-1])
+    index = files.open(-1)
     assert main(["index", *(str(places.get(word, word)) for word in command)]) == 1
     index.close()
 
