@@ -48,10 +48,11 @@ def upsert_all(index: VectorIndex, name: str, rows: Vectors, size: int) -> float
 
 def merge_all(index: VectorIndex, name: str) -> None:
     """Merge all segments of a collection into one, as merges do in the long run."""
-    segments = index._shard.find(name)._segments
+    collection = index._shard.find(name)
+    segments = collection._segments
     if segments is not None:
         segments.index.seal()
-        segments._merge(segments.index.state.segments)
+        segments.merge(segments.index.state.segments, collection.wait)
 
 
 class Contenders:

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,8 @@ class Measured:
         self.build_s = time.perf_counter() - begun
         collection = self._index._shard.find("c")
         assert collection.state is not None
-        self._view = SearchView(collection.state, METRIC, settings, collection.fetch)
+        fetch = partial(collection.fetch, self._index._shard.store.reader)
+        self._view = SearchView(collection.state, METRIC, settings, fetch)
 
     def delete(self, rows: Positions) -> None:
         """Mark rows as deleted; no merge follows."""

@@ -16,7 +16,7 @@ from embedder.index.contract.checks import check_name
 from embedder.index.copying import Copy, Part, Progress, free_identity, run_copy
 from embedder.index.parquet import part_of, write_part
 from embedder.index.points_digest import PointsDigest
-from embedder.index.storage.protocol import Snapshot
+from embedder.index.storage.reader import Snapshot
 from embedder.index.storage.staging import find_staged, is_staged_name
 
 Bar = Callable[[int], AbstractContextManager[Progress]]

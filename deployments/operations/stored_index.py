@@ -16,7 +16,8 @@ from embedder.core.errors import ConfigurationError, StageUnavailable
 from embedder.core.private_files import make_folder
 from embedder.core.storage_errors import DirectoryInUse, StorageFull, StorageReadOnly
 from embedder.index.storage.opening import open_store
-from embedder.index.storage.protocol import Snapshot, Store
+from embedder.index.storage.protocol import Store
+from embedder.index.storage.reader import Snapshot
 from embedder.index.storage.stored_rows import find_shards, read_rows
 
 URLS = ("postgresql://", "postgres://")

@@ -19,7 +19,8 @@ from embedder.index import sharding
 from embedder.index.contract.points import Spec
 from embedder.index.points_digest import PointsDigest
 from embedder.index.storage import staging
-from embedder.index.storage.protocol import Effect, Snapshot, Store, T, Transaction, Write
+from embedder.index.storage.protocol import Effect, Store, T, Transaction, Write
+from embedder.index.storage.reader import Snapshot
 from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.row_encoding import EncodedRows
 

@@ -46,6 +46,7 @@ def create(shard: Shard, name: str, spec: Spec | None = None) -> CollectionInfo:
         row = rows.find_collection(name) or rows.insert_collection(name, spec)
         return lambda: shard.register(row)
 
+    shard.follow([name])
     collection = shard.find_or_none(name)
     if collection is None:
         collection = shard.commit(write)
@@ -135,6 +136,7 @@ def restore(
     with closing(Backup(find_part(shard, folder))) as backup:
         name = name or backup.manifest.name
         check_name(name)
+        shard.follow([name])
         if name in shard.collections and not replacing:
             raise _taken(name)
         spec = replace(backup.row.spec, identity=identity)

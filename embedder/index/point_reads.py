@@ -1,7 +1,8 @@
 """Describe collections, and read, count and search their points.
 
 A read is repeated if its collection was deleted in the meantime, because the rows of a deleted
-collection disappear at any time.
+collection disappear at any time. If other processes write too, a read of the latest writes follows
+their log first, and reads rows of one moment.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from embedder.core.cancellation import stop_if_cancelled
 from embedder.core.errors import InvalidInput, UnknownCollection
 from embedder.core.types import Vectors
+from embedder.index.collection.following_collection import FollowingCollection
 from embedder.index.collection.open_collection import OpenCollection
 from embedder.index.collection.searcher import Searcher, group_queries
 from embedder.index.contract.checks import check_ids, check_query
@@ -34,8 +36,9 @@ from embedder.index.contract.points import (
 )
 from embedder.index.contract.response_budget import ResponseBudget
 from embedder.index.shard import Shard
-from embedder.index.storage.protocol import Reader
+from embedder.index.storage.reader import Reader
 from embedder.index.storage.row_encoding import decode_metadata
+from embedder.index.storage.stale_reads import stale_reads
 
 T = TypeVar("T")
 
@@ -44,12 +47,16 @@ _CURSOR = re.compile(r"(?P<mark>[0-9a-f]{8})\.(?P<pk>[0-9]{1,18})")
 
 def collections(shard: Shard, consistency: Consistency = "latest") -> list[CollectionInfo]:
     """Return descriptions of all collections, by name."""
+    if consistency == "latest":
+        shard.follow()
     found = shard.collections.open
     return [found[name].describe() for name in sorted(found)]
 
 
 def describe(shard: Shard, name: str, consistency: Consistency = "latest") -> CollectionInfo:
     """Return the description of a collection."""
+    if consistency == "latest":
+        shard.follow([name])
     return shard.find(name).describe()
 
 
@@ -70,14 +77,14 @@ def fetch(
     check_ids(ids, "ids[{}]")
     distinct = list(dict.fromkeys(ids))
 
-    def read(collection: OpenCollection) -> list[Record]:
+    def read(collection: OpenCollection, reader: Reader) -> list[Record]:
         budget = ResponseBudget(include, max_bytes=max_bytes, width=collection.width, field="ids")
-        points = shard.store.reader.by_ids(collection.id, distinct, budget)
+        points = reader.by_ids(collection.id, distinct, budget)
         stored = {point.id: point for point in points}
         chosen = [stored[one] for one in distinct if one in stored]
-        return _records(shard.store.reader, collection, chosen, include)
+        return _records(reader, collection, chosen, include)
 
-    return _read(shard, name, read)
+    return _read_rows(shard, name, consistency, read)
 
 
 def count(
@@ -89,7 +96,8 @@ def count(
     """Return the number of points, or of those that meet a filter."""
     if condition is None:
         return describe(shard, name, consistency).count
-    return _read(shard, name, lambda one: shard.store.reader.count(one.id, condition))
+    given = condition
+    return _read_rows(shard, name, consistency, lambda one, reader: reader.count(one.id, given))
 
 
 def scroll(  # noqa: PLR0913 - the shard, and the parameters of a method
@@ -112,16 +120,16 @@ def scroll(  # noqa: PLR0913 - the shard, and the parameters of a method
             `MAX_PAGE`.
     """
 
-    def read(collection: OpenCollection) -> Page:
+    def read(collection: OpenCollection, reader: Reader) -> Page:
         if not 1 <= limit <= MAX_PAGE:
             raise InvalidInput("limit", f"is {limit}; it must be 1 to {MAX_PAGE}")
         budget = ResponseBudget(include, max_bytes=max_bytes, width=collection.width)
-        after, reader = _position(collection, cursor), shard.store.reader
+        after = _position(collection, cursor)
         shown, more = reader.page(collection.id, after, limit, condition, budget)
         following = f"{_mark(collection)}.{shown[-1].pk}" if more else None
         return Page(_records(reader, collection, shown, include), following, budget.used)
 
-    return _read(shard, name, read)
+    return _read_rows(shard, name, consistency, read)
 
 
 def search(shard: Shard, queries: Sequence[Query]) -> list[list[Hit]]:
@@ -134,6 +142,9 @@ def search(shard: Shard, queries: Sequence[Query]) -> list[list[Hit]]:
     """
     for query in queries:
         check_query(query)
+    latest = {query.collection for query in queries if query.consistency == "latest"}
+    if latest:
+        shard.follow(latest)
     answers: list[list[Hit]] = [[] for _ in queries]
     for rows in group_queries(queries):
         stop_if_cancelled()
@@ -152,6 +163,26 @@ def _search(shard: Shard, queries: Sequence[Query]) -> list[list[Hit]]:
     return _read(shard, queries[0].collection, read)
 
 
+def _read_rows(
+    shard: Shard,
+    name: str,
+    consistency: Consistency,
+    read: Callable[[OpenCollection, Reader], T],
+) -> T:
+    """Call ``read`` for the collection of this name, and a reader of its rows; see `_read`."""
+
+    def with_reader(collection: OpenCollection) -> T:
+        if consistency == "stale":
+            with stale_reads():
+                return read(collection, shard.store.reader)
+        if isinstance(collection, FollowingCollection):
+            with collection.pinned() as (reader, _):
+                return read(collection, reader)
+        return read(collection, shard.store.reader)
+
+    return _read(shard, name, with_reader)
+
+
 def _read(shard: Shard, name: str, read: Callable[[OpenCollection], T]) -> T:
     """Call ``read`` for the collection of this name, again if it was deleted in the meantime."""
     while True:
@@ -160,6 +191,7 @@ def _read(shard: Shard, name: str, read: Callable[[OpenCollection], T]) -> T:
             result = read(collection)
             if not collection.is_dropped:
                 return result
+        shard.follow([name])
 
 
 def _position(collection: OpenCollection, cursor: str | None) -> int:

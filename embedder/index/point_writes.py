@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-import numpy as np
-
-from embedder.core.storage_errors import StorageDamaged
+from embedder.core.errors import InvalidInput, UnknownCollection
+from embedder.core.storage_errors import StaleCollection, StorageDamaged
 from embedder.index.collection.open_collection import OpenCollection
 from embedder.index.contract.checks import check_ids, check_name, check_points
 from embedder.index.contract.filters import Filter
@@ -17,6 +16,7 @@ from embedder.index.lifecycle import follow_model
 from embedder.index.segments.scoring import normalize
 from embedder.index.shard import Shard
 from embedder.index.storage import staging
+from embedder.index.storage.change_log import Changes
 from embedder.index.storage.protocol import Effect, Transaction, Write
 from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.row_encoding import encode
@@ -38,17 +38,19 @@ def upsert(shard: Shard, name: str, points: Points, spec: Spec | None = None) ->
     """
     spec = spec or Spec()
     check_name(name)
+    try:
+        collection = _checked(shard, name, points, spec)
+    except (InvalidInput, StaleCollection):
+        # Another process may have created or replaced the collection.
+        shard.follow([name])
+        collection = _checked(shard, name, points, spec)
     while True:
-        collection = shard.find_or_none(name)
-        if collection is not None:
-            collection.check(spec.identity, spec.stored)
-        metric = collection.metric if collection else spec.metric
-        width = collection.width if collection else spec.width
-        check_points(points, width=width, metric=metric)
         sequence = shard.commit(_upsert(shard, name, collection, points, spec))
         if sequence is not None:
             return sequence
         # Another collection has taken the name: check the points against its metric and width.
+        shard.follow([name])
+        collection = _checked(shard, name, points, spec)
 
 
 def delete_points(shard: Shard, name: str, ids: Sequence[str]) -> Deleted:
@@ -66,6 +68,17 @@ def delete_points(shard: Shard, name: str, ids: Sequence[str]) -> Deleted:
 def delete_matching(shard: Shard, name: str, condition: Filter) -> Deleted:
     """Delete all points that meet a filter at the time of the write, atomically."""
     return _delete(shard, name, lambda rows, row: rows.matching_pks(row.id, condition))
+
+
+def _checked(shard: Shard, name: str, points: Points, spec: Spec) -> OpenCollection | None:
+    """Check points against the collection as it is open, and return it."""
+    collection = shard.find_or_none(name)
+    if collection is not None:
+        collection.check(spec.identity, spec.stored)
+    metric = collection.metric if collection else spec.metric
+    width = collection.width if collection else spec.width
+    check_points(points, width=width, metric=metric)
+    return collection
 
 
 def _upsert(
@@ -89,7 +102,7 @@ def _upsert(
             collection = checked or shard.register(replace(row, width=None))
             follow_model(collection, row, updated)
             with _reloading(shard, collection):
-                collection.put(pks, updated.sequence, encoded.ids, vectors)
+                collection.apply(Changes.of_upsert(updated.sequence, pks, encoded.ids, vectors))
             shard.collections.notify_if_changed(collection)
             return updated.sequence
 
@@ -99,8 +112,10 @@ def _upsert(
 
 
 def _register(shard: Shard, row: CollectionRow) -> None:
-    # The collection was committed, but the effect that makes it available may have failed.
-    shard.register(row)
+    # The collection was committed, but the effect that makes it available may have failed. With a
+    # log, it may also be large, and the caller follows.
+    if shard.store.log is None:
+        shard.register(row)
 
 
 def _delete(shard: Shard, name: str, choose: Choice) -> Deleted:
@@ -112,10 +127,10 @@ def _delete(shard: Shard, name: str, choose: Choice) -> Deleted:
         sequence = rows.delete(row, chosen).sequence
 
         def effect() -> Deleted:
-            if chosen:
-                collection = shard.find(name)
+            collection = shard.collections.find(name)
+            if chosen and collection is not None and collection.id == row.id:
                 with _reloading(shard, collection):
-                    collection.remove(np.array(chosen, np.int64), sequence)
+                    collection.apply(Changes.of_deletion(sequence, chosen))
                 shard.collections.notify_if_changed(collection)
                 shard.reclaim()
             return Deleted(len(chosen), sequence)
@@ -132,13 +147,11 @@ def _reloading(shard: Shard, collection: OpenCollection) -> Iterator[None]:
     try:
         yield
     except Exception:
-        reader, name = shard.store.reader, collection.name
         try:
-            with reader.snapshot() as stored:
-                row = stored.find_collection(name)
-            if row is not None and row.id == collection.id:
-                collection.reload(row)
+            with suppress(UnknownCollection):
+                collection.reload()
         except Exception as error:  # noqa: BLE001 - its index is out of date: close it
             problem = f"committed writes are not searchable until a restart: {error!r}"
-            shard.fail(StorageDamaged(reader.location, problem, name))
+            location = shard.store.reader.location
+            shard.fail(StorageDamaged(location, problem, collection.name))
         raise

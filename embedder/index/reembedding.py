@@ -19,7 +19,8 @@ from embedder.index.contract.points import Points, Spec, StoredModel
 from embedder.index.shard import Shard
 from embedder.index.storage import staging
 from embedder.index.storage.failpoints import reach
-from embedder.index.storage.protocol import Effect, Snapshot, Transaction
+from embedder.index.storage.protocol import Effect, Transaction
+from embedder.index.storage.reader import Snapshot
 from embedder.index.storage.records import CollectionRow, OutdatedPoint
 
 

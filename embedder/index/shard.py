@@ -6,34 +6,29 @@ A shard whose stored data is damaged stays open to report it, and deletes nothin
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from copy import copy
-from pathlib import Path
-from tempfile import mkdtemp
+from functools import partial
 
-from embedder.core.disk_codes import translate_disk_errors
-from embedder.core.errors import EmbedderError, UnknownCollection
-from embedder.core.private_files import OWNER_ONLY_FOLDER, make_folder
+from embedder.core.errors import EmbedderError, StageUnavailable, UnknownCollection
 from embedder.core.storage_errors import StorageDamaged, StorageFull, StorageReadOnly
 from embedder.index.collection.collection_segments import Environment
+from embedder.index.collection.follower import Follower, FollowingThread
+from embedder.index.collection.following_collection import FollowingCollection
 from embedder.index.collection.maintenance import MaintenanceThread
 from embedder.index.collection.open_collection import OpenCollection
-from embedder.index.collection_registry import CollectionRegistry
-from embedder.index.contract.health import IndexHealth, IndexStats, RecoveryReport, health_of
-from embedder.index.segments.snapshot_folder import SnapshotFolder, remove_orphans
-from embedder.index.segments.snapshot_format import SnapshotIdentity
+from embedder.index.collection.registry import CollectionRegistry
+from embedder.index.contract.health import RecoveryReport
+from embedder.index.shard_folder import ShardFolder
 from embedder.index.sharding import number_of
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.opening import open_store
 from embedder.index.storage.protocol import Store, T, Write
 from embedder.index.storage.records import CollectionRow
 from embedder.settings.model import IndexSettings
-
-FOLDER = "collections"
 
 logger = logging.getLogger(__name__)
 
@@ -54,21 +49,25 @@ class Shard:
         self.restoring: set[int] = set()
         self.recovery = RecoveryReport(0.0, 0, 0, True)
         self._opening = threading.Lock()
-        self._open_error: EmbedderError | None = None  # each call tries to open the shard again
-        self._store: Store | None = None
+        self.open_error: EmbedderError | None = None  # each call tries to open the shard again
+        self.opened: Store | None = None
+        self._follower: Follower | None = None
+        self._following: FollowingThread | None = None
         self._maintenance = MaintenanceThread(self.fail) if background else None
         self.collections = CollectionRegistry(self._maintenance)
-        self._directory = Path(settings.directory or mkdtemp(prefix="embedder-index-")).expanduser()
+        self._folder = ShardFolder(settings.directory)
         try:
             self._open()
         except StorageDamaged as error:
             self.fail(error)
-        except (StorageFull, StorageReadOnly) as error:
+        except (StageUnavailable, StorageFull, StorageReadOnly) as error:
             logger.error("the shard is not open: %r; each call tries again", error)
-            self._open_error = error
+            self.open_error = error
         except BaseException:
             self.close()
             raise
+        if background and settings.url is not None:
+            self._following = FollowingThread(self.follow)
 
     @property
     def store(self) -> Store:
@@ -78,17 +77,17 @@ class Shard:
             StorageDamaged: the shard has failed.
         """
         self.check()
-        assert self._store is not None
-        return self._store
+        assert self.opened is not None
+        return self.opened
 
     def check(self) -> None:
         """Refuse a shard that has failed.
 
         Raises:
             StorageDamaged: its stored data is damaged.
-            StorageFull, StorageReadOnly: it cannot be opened, because of the disk.
+            StageUnavailable, StorageFull, StorageReadOnly: it cannot be opened at present.
         """
-        if self._open_error is not None:
+        if self.open_error is not None:
             self._open_again()
         if self.failure is not None:
             # A copy: an exception collects the traceback of every place that raises it.
@@ -105,6 +104,19 @@ class Shard:
             self.fail(named)
             raise named from error
 
+    def follow(self, names: Collection[str] | None = None) -> None:
+        """Make all writes that are committed by now visible in these collections; None: in all.
+
+        If no other process writes to the store, they are visible already.
+
+        Raises:
+            StageUnavailable: no host that takes writes answers.
+            StorageDamaged: the shard has failed.
+        """
+        with self.guard():
+            if self._follower is not None:
+                self._follower.follow(names)
+
     def find(self, name: str) -> OpenCollection:
         """Return a collection.
 
@@ -120,6 +132,8 @@ class Shard:
     def find_or_none(self, name: str) -> OpenCollection | None:
         """Return a collection, or None if no collection has this name; otherwise as `find`."""
         self.check()
+        if self._follower is not None and name not in self.collections:
+            self.follow([name])  # another process may have created it
         return self.collections.find(name)
 
     def register(self, row: CollectionRow) -> OpenCollection:
@@ -129,29 +143,35 @@ class Shard:
         if known is not None and known.id == row.id:
             return known
         collection = self.open(row)
-        self.collections.put(collection)
+        self._show(row.name, collection)
         return collection
 
     def open(self, row: CollectionRow) -> OpenCollection:
         """Load a collection without making it available."""
-        assert self._store is not None
-        maintenance, reader = self._maintenance, self._store.reader
-        stop = maintenance.should_stop if maintenance is not None else lambda: False
-        return OpenCollection(row, Environment(reader, self.settings, self._snapshots, stop))
+        store, maintenance = self.opened, self._maintenance
+        assert store is not None
+        environment = Environment(
+            *(store.reader, store.log, self.settings),
+            partial(self._folder.snapshots, store.uuid),
+            maintenance.should_stop if maintenance is not None else lambda: False,
+        )
+        if store.log is None:
+            return OpenCollection(row, environment)
+        return FollowingCollection(row, environment, store.log)
 
     def forget(self, name: str) -> None:
         """Remove a deleted collection, and delete its rows and files in the background."""
-        self.collections.remove(name)
+        self._show(name, None)
         self.reclaim()
 
     def replace(self, collection: OpenCollection) -> None:
         """Make an open collection available in place of the deleted one of the same name."""
-        self.collections.put(collection)
+        self._show(collection.name, collection)
         self.reclaim()
 
     def reclaim(self) -> None:
         """Queue the release of disk space that deleted rows take, in steps between other writes."""
-        if (store := self._store) is not None:
+        if (store := self.opened) is not None:
             store.reclaim(self.restoring)
 
     def commit(self, write: Write[T], *, frees: bool = False) -> T:
@@ -171,80 +191,59 @@ class Shard:
             self.failure = StorageDamaged(error.path, error.problem)
             logger.error("%s: %s; %s", error.path, error.problem, self.failure)
 
-    def health(self) -> IndexHealth:
-        """Return whether the shard can be used, in constant time and without the disk."""
-        refusal = self._store.refusal if self._store else None
-        damaged = list(self.collections.damaged.values())
-        return health_of(self.failure or self._open_error, refusal, damaged)
-
-    def stats(self) -> IndexStats:
-        """Return the health and the counters of the shard."""
-        collections, health = list(self.collections.open.values()), self.health()
-        return IndexStats(
-            status=health.status,
-            problem=health.problem,
-            collections=len(collections),
-            points=_count_points(collections),
-            damaged_snapshots=sum(one.damaged_snapshots for one in collections),
-            save_failures=sum(one.save_failures for one in collections),
-            recovery=self.recovery,
-        )
-
     def close(self) -> None:
         """Finish the queued writes and release the directory; idempotent."""
-        if self._maintenance is not None:
-            self._maintenance.close()
-        store, self._store = self._store, None
+        for thread in (self._following, self._maintenance):
+            if thread is not None:
+                thread.close()
+        store, self.opened = self.opened, None
         if store is not None:
             store.close()
-        if self.settings.directory is None:
-            shutil.rmtree(self._directory, ignore_errors=True)
+        self._folder.close()
+
+    def _show(self, name: str, collection: OpenCollection | None) -> None:
+        """Make a collection available under a name that a write has given it; None: no other."""
+        if self._follower is not None:
+            self._follower.show(name, collection)
+        elif collection is None:
+            self.collections.remove(name)
+        else:
+            self.collections.put(collection)
 
     def _open(self) -> None:
         begun = time.monotonic()
-        with translate_disk_errors(self._directory):
-            make_folder(self._directory)
-            if (self._directory / FOLDER).exists():  # an earlier version let others read it
-                (self._directory / FOLDER).chmod(OWNER_ONLY_FOLDER)
-        self._store = open_store(self.settings, self._directory, number_of(self.name), self.shards)
-        rows = self._store.collections()
-        for row in rows:
+        self._folder.make()
+        number = number_of(self.name)
+        self.opened = open_store(self.settings, self._folder.path, number, self.shards)
+        if self.opened.log is not None:
+            self._follower = Follower(self.opened.log, self.collections, self.open)
+            self._follower.follow(None)
+        rows = self.opened.collections()
+        for row in rows if self._follower is None else ():
             try:
                 self.register(row)
             except StorageDamaged as error:
                 if error.collection is None:
                     raise
                 self.fail(error)
-        remove_orphans(self._directory / FOLDER, {row.uuid for row in rows})
-        collections = list(self.collections.open.values())
+        self._folder.remove_orphans({row.uuid for row in rows})
         reach("recovery.before_ready")
         self.recovery = RecoveryReport(
             time.monotonic() - begun,
-            _count_points(collections),
-            sum(one.points_from_store for one in collections),
-            self._store.was_clean,
+            self.collections.count_points(),
+            sum(one.points_from_store for one in self.collections.open.values()),
+            self.opened.was_clean,
         )
         self.reclaim()
 
     def _open_again(self) -> None:
         with self._opening:
-            if self._open_error is not None:
-                store, self._store = self._store, None
+            if self.open_error is not None:
+                store, self.opened = self.opened, None
                 if store is not None:  # the last attempt failed after it had opened the store
                     store.close()
                 try:
                     self._open()
                 except StorageDamaged as error:
                     self.fail(error)
-                self._open_error = None
-
-    def _snapshots(self, row: CollectionRow, width: int) -> SnapshotFolder:
-        assert self._store is not None
-        identity = SnapshotIdentity(
-            database=self._store.uuid, collection=row.uuid, metric=row.metric, width=width
-        )
-        return SnapshotFolder(self._directory / FOLDER / row.uuid, identity)
-
-
-def _count_points(collections: list[OpenCollection]) -> int:
-    return sum(one.state.count for one in collections if one.state)
+                self.open_error = None

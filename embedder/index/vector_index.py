@@ -21,7 +21,7 @@ from embedder.index import (
     point_writes,
     reembedding,
 )
-from embedder.index.contract.health import IndexHealth, IndexStats
+from embedder.index.contract.health import IndexHealth, IndexStats, health_of
 from embedder.index.shard import Shard
 from embedder.settings.model import IndexSettings
 
@@ -69,9 +69,13 @@ def _close_unused(shard: Shard) -> None:
 
 
 class VectorIndex:
-    """Keeps collections in ``settings.directory``, or until it is closed; safe from any thread.
+    """Keeps collections in a store; safe from any thread.
 
-    A write returns when it is durable and visible to every later search. Without ``background``,
+    The store is the database of ``settings.url``, which several processes may open and write, or
+    else the files in ``settings.directory``, or those of a temporary one. A write returns when it
+    is durable and visible to every later read of any process. Only reads that ask for ``stale``
+    results may miss writes of the last seconds; without the database they still answer as far as
+    they need no stored rows. Without ``background``,
     only `run_maintenance` merges and saves segments. The index may be one of ``shards``, and
     ``name`` tells it from the others in backups.
 
@@ -79,6 +83,7 @@ class VectorIndex:
         DirectoryInUse, NewerFormat: at creation, if it has an owner, or a later version wrote it.
         UnknownCollection: in each method with a name, if no collection has it.
         StorageDamaged: in any method, if stored data is damaged.
+        StageUnavailable: in any method, if the database does not answer.
         StorageFull, StorageReadOnly: in a write, if the disk is full, has failed or is read-only.
         NotWritten: in a backup or export, if the target exists or cannot be written.
     """
@@ -142,9 +147,21 @@ class VectorIndex:
         return 0 if collection is None else collection.describe().count
 
     def health(self) -> IndexHealth:
-        """Return whether the shard can be used, without waiting for anything."""
-        return self._shard.health()
+        """Return whether the shard can be used, in constant time and without the disk."""
+        shard = self._shard
+        refusal = shard.opened.refusal if shard.opened else None
+        damaged = list(shard.collections.damaged.values())
+        return health_of(shard.failure or shard.open_error, refusal, damaged)
 
     def stats(self) -> IndexStats:
         """Return the health and the counters of the shard, even if it has failed."""
-        return self._shard.stats()
+        collections, health = list(self._shard.collections.open.values()), self.health()
+        return IndexStats(
+            status=health.status,
+            problem=health.problem,
+            collections=len(collections),
+            points=self._shard.collections.count_points(),
+            damaged_snapshots=sum(one.damaged_snapshots for one in collections),
+            save_failures=sum(one.save_failures for one in collections),
+            recovery=self._shard.recovery,
+        )

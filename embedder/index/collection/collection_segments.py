@@ -7,8 +7,10 @@ time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +24,12 @@ from embedder.index.segments.segment import Segment, are_among
 from embedder.index.segments.segment_builder import SegmentBuilder
 from embedder.index.segments.segment_index import SegmentIndex
 from embedder.index.segments.snapshot_folder import MIN_LIVE_SHARE, SnapshotFolder
+from embedder.index.storage.change_log import ChangeLog
 from embedder.index.storage.failpoints import reach
-from embedder.index.storage.protocol import Reader
+from embedder.index.storage.reader import Reader
 from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.row_encoding import DISAGREE
 from embedder.settings.model import IndexSettings
-
-APPLY_TIMEOUT_S = 2.0
-"""Upper bound on waiting for a committed write to become visible, which normally is immediate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,19 @@ class Environment:
     """The objects that all collections of a shard share."""
 
     reader: Reader
+    log: ChangeLog | None
     settings: IndexSettings
     snapshots: Callable[[CollectionRow, int], SnapshotFolder]
     should_stop: Callable[[], bool]
+
+    @contextmanager
+    def one_moment(self) -> Iterator[Reader]:
+        """Yield a reader; if other processes write too, its rows are those of one moment."""
+        if self.log is None:
+            yield self.reader
+        else:
+            with self.log.pinned() as reader:
+                yield reader
 
 
 class CollectionSegments:
@@ -55,16 +65,15 @@ class CollectionSegments:
         environment: Environment,
         should_stop: Callable[[], bool],
         *,
-        load: bool,
+        source: Reader | None,
     ) -> None:
-        """Open the segments; ``load`` reads the points that the store already has.
+        """Open the segments, and read the points that the store has from ``source``, if any.
 
         Raises:
             StorageDamaged: a row fails its checksum, or points are missing.
         """
         self._row = row
-        self._reader = environment.reader
-        self._settings = environment.settings
+        self._environment = environment
         self._builder = SegmentBuilder(
             row.kind, row.metric, width, environment.settings, should_stop
         )
@@ -72,10 +81,8 @@ class CollectionSegments:
         segments: list[Segment] = []
         self.points_from_store = 0
         """Points that no snapshot had, so that they were read from the store."""
-        if load:
-            segments, self.points_from_store = _recover(
-                self._reader, row, self.snapshots, self._builder
-            )
+        if source is not None:
+            segments, self.points_from_store = _recover(source, row, self.snapshots, self._builder)
         self.index = SegmentIndex(
             width,
             seal_rows=environment.settings.delta_rows,
@@ -84,22 +91,24 @@ class CollectionSegments:
             sequence=row.sequence,
         )
 
-    def fetch(self, pks: NDArray[np.int64]) -> Vectors:
-        """Read the normalized vectors of distinct pks from the store; zeros for a deleted point."""
+    def fetch(self, reader: Reader, pks: NDArray[np.int64]) -> Vectors:
+        """Read the normalized vectors of distinct pks; zeros for a deleted point."""
         rows = np.zeros((len(pks), self._builder.width), np.float32)
-        found, _, vectors = self._reader.vectors(self._row.id, pks, self._builder.width)
+        found, _, vectors = reader.vectors(self._row.id, pks, self._builder.width)
         rows[np.isin(pks, found[:, 0])] = normalize(self._builder.metric, vectors)
         return rows
 
-    def merge_next(self) -> bool:
+    def merge_next(self, wait: Callable[[int], None]) -> bool:
         """Run the next merge that is due; return False if there is none.
+
+        ``wait`` makes all writes up to a sequence number visible.
 
         Raises:
             Stopped: the merge was stopped; nothing changed.
         """
         state = self.index.state
-        numbers = to_merge(state.segments, self._row.kind, self._settings)
-        return bool(numbers) and self._merge([state.segments[number] for number in numbers])
+        numbers = to_merge(state.segments, self._row.kind, self._environment.settings)
+        return bool(numbers) and self.merge([state.segments[number] for number in numbers], wait)
 
     def save_next(self, recovery_s: float) -> bool:
         """Save one segment if a start would take longer than ``recovery_s``; else return False.
@@ -115,14 +124,15 @@ class CollectionSegments:
         self.snapshots.delete_unused(self.index.state.segments)
         return True
 
-    def _merge(self, sources: Sequence[Segment]) -> bool:
-        merged = self._builder.merge(sources, self.fetch)
+    def merge(self, sources: Sequence[Segment], wait: Callable[[int], None]) -> bool:
+        """Replace segments by one; return False if one of them was replaced meanwhile."""
+        merged = self._builder.merge(sources, partial(self.fetch, self._environment.reader))
         # The merge may have read vectors from the store that are not visible yet: wait until
         # they are, so that the merged segment is not newer than the state.
-        with self._reader.snapshot() as stored:
+        with self._environment.reader.snapshot() as stored:
             row = stored.find_collection(str(self._row.name))
         if row is not None and row.id == self._row.id:
-            self.index.wait(row.sequence, APPLY_TIMEOUT_S)
+            wait(row.sequence)
         replaced = self.index.replace_merged(sources, merged)
         reach("merge.after_swap")
         return replaced

@@ -1,7 +1,7 @@
 """Turns the rows that a search found into hits with the fields that the query includes.
 
 The score, text, metadata and vector of a hit belong to one version of the point, although the store
-may be ahead of the searched state for a moment.
+may be ahead of the searched state for a moment. Only the score of a stale search may be older.
 """
 
 from __future__ import annotations
@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from embedder.index.collection.nearest import Neighbors
 from embedder.index.collection.open_collection import OpenCollection
 from embedder.index.collection.search_view import ids_at, seq_at
 from embedder.index.contract.points import PAYLOAD, Hit, Payload, Query
 from embedder.index.contract.response_budget import ResponseBudget
 from embedder.index.segments.segment_index import IndexState
-from embedder.index.storage.protocol import Reader
+from embedder.index.storage.reader import Reader
 from embedder.index.storage.row_encoding import decode_metadata
 
 SHARED_BYTES = 16 * 2**20
@@ -37,12 +39,14 @@ class HitReader:
     collection: OpenCollection
     reader: Reader
     state: IndexState
+    strict: bool = True
+    """Without it, points that were deleted since are left out, and others may be newer."""
 
     def read(self, queries: Sequence[Query], answers: Sequence[Neighbors]) -> list[list[Hit]]:
         """Return the hits of each query.
 
         Raises:
-            VersionChanged: a found point was overwritten or deleted since.
+            VersionChanged: ``strict``, and a found point was overwritten or deleted since.
             LimitExceeded: the hits of a query are too large; or those of all queries together are,
                 if each of them has a limit.
             StorageDamaged: a row fails its checksum.
@@ -60,6 +64,11 @@ class HitReader:
             width = self.collection.width
             budget = _shared_budget(queries) if several else budget_of(queries[0], width)
             payloads = self.reader.payloads(self.collection.id, list(pks), budget)
+        if not self.strict:
+            answers = [
+                found.take(np.isin(found.pks, list(payloads))) if wanted else found
+                for found, wanted in zip(answers, with_payload, strict=True)
+            ]
         hits = [self._hits(found) for found in answers]
         for row, (query, found) in enumerate(zip(queries, answers, strict=True)):
             if with_payload[row]:
@@ -83,7 +92,7 @@ class HitReader:
             hits, found.pks.tolist(), found.locations.tolist(), strict=True
         ):
             payload = payloads.get(pk)
-            if payload is None or payload.seq != seq_at(self.state, location):
+            if payload is None or (self.strict and payload.seq != seq_at(self.state, location)):
                 raise VersionChanged(payload.seq if payload else self.state.sequence + 1)
             budget.require(payload)
             if with_text:
@@ -93,6 +102,13 @@ class HitReader:
 
     def _with_vectors(self, found: Neighbors, hits: list[Hit]) -> list[Hit]:
         pairs, _, vectors = self.reader.vectors(self.collection.id, found.pks, self.state.width)
+        if not self.strict:
+            rows = dict(zip(pairs[:, 0].tolist(), vectors, strict=True))
+            return [
+                replace(hit, vector=rows[pk])
+                for hit, pk in zip(hits, found.pks.tolist(), strict=True)
+                if pk in rows
+            ]
         seqs = [seq_at(self.state, location) for location in found.locations.tolist()]
         if pairs.tolist() != [list(pair) for pair in zip(found.pks.tolist(), seqs, strict=True)]:
             raise VersionChanged(self.state.sequence + 1)

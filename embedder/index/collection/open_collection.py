@@ -1,31 +1,33 @@
 """One open collection: committed writes become visible in it, and its segments are maintained.
 
-The one writer applies writes after their commit, and one thread at a time runs maintenance.
-Searches take the state and wait for neither.
+One thread at a time applies writes after their commit, and one runs maintenance. Searches take the
+state and wait for neither.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedder.core.errors import UnknownCollection
 from embedder.core.storage_errors import StaleCollection, StorageDamaged
 from embedder.core.types import Vectors
-from embedder.index.collection.collection_segments import (
-    APPLY_TIMEOUT_S,
-    CollectionSegments,
-    Environment,
-)
+from embedder.index.collection.collection_segments import CollectionSegments, Environment
 from embedder.index.contract.points import CollectionInfo, StoredModel
 from embedder.index.segments.faiss_index import Stopped
 from embedder.index.segments.segment import Segment
 from embedder.index.segments.segment_index import IndexState
+from embedder.index.storage.change_log import Changes
+from embedder.index.storage.reader import Reader
 from embedder.index.storage.records import CollectionRow
+
+APPLY_TIMEOUT_S = 2.0
+"""Upper bound on waiting for a committed write to become visible, which normally is immediate."""
 
 
 class OpenCollection:
@@ -50,12 +52,11 @@ class OpenCollection:
         self._row = row
         self._environment = environment
         self._maintaining = threading.Lock()
+        self._applying = threading.Lock()  # a thread that needs both takes `_maintaining` first
         self._dropped = threading.Event()
         self._retired = threading.Event()
         self._seen: tuple[Segment, ...] = ()
-        self._segments: CollectionSegments | None = None
-        if row.width is not None:
-            self._segments = self._load(row)
+        self._segments = self._load(row)
 
     @property
     def width(self) -> int | None:
@@ -66,6 +67,11 @@ class OpenCollection:
     def state(self) -> IndexState | None:
         """Return the state that a search reads, None before the first vector."""
         return self._segments.index.state if self._segments else None
+
+    @property
+    def sequence(self) -> int:
+        """Return the number of the last visible write."""
+        return self._segments.index.state.sequence if self._segments else self._row.sequence
 
     def describe(self) -> CollectionInfo:
         """Return the current description of the collection."""
@@ -78,7 +84,7 @@ class OpenCollection:
             spec.kind.value,
             self.width,
             state.count if state else 0,
-            state.sequence if state else self._row.sequence,
+            self.sequence,
             spec.model,
             serving=largest.kind.value if largest else "flat",
             segments=len(segments),
@@ -103,36 +109,27 @@ class OpenCollection:
 
     def record(self, row: CollectionRow) -> None:
         """Use the model that a committed write has recorded."""
-        self.spec = replace(self.spec, model=row.model, stored=row.stored)
+        if row.stored not in (None, self.spec.stored):
+            self.spec = replace(self.spec, model=row.model, stored=row.stored)
 
-    def put(self, pks: NDArray[np.int64], sequence: int, ids: list[str], vectors: Vectors) -> None:
-        """Make committed points visible; ``vectors`` are normalized."""
-        if self._segments is None:
-            self._segments = CollectionSegments(
-                self._row, vectors.shape[1], self._environment, self._should_stop, load=False
-            )
-        self._segments.index.put(pks, sequence, ids, vectors)
-
-    def remove(self, pks: NDArray[np.int64], sequence: int) -> None:
-        """Make committed deletions visible."""
-        assert self._segments is not None, "a point is put before it is deleted"
-        self._segments.index.remove(pks, sequence)
+    def apply(self, write: Changes) -> None:
+        """Make an own committed write visible, unless it is; its vectors are normalized."""
+        with self._applying:
+            if write.sequence > self.sequence:
+                self._apply([write], write.vectors.shape[1])
 
     def wait(self, sequence: int) -> None:
         """Wait until the write of this number is visible, `APPLY_TIMEOUT_S` at most."""
         if self._segments is not None:
             self._segments.index.wait(sequence, APPLY_TIMEOUT_S)
 
-    def fetch(self, pks: NDArray[np.int64]) -> Vectors:
-        """Read the normalized vectors of distinct pks from the store; zeros for a deleted point."""
+    def fetch(self, reader: Reader, pks: NDArray[np.int64]) -> Vectors:
+        """Read the normalized vectors of distinct pks; zeros for a deleted point."""
         assert self._segments is not None, "only a search of segments fetches"
-        return self._segments.fetch(pks)
+        return self._segments.fetch(reader, pks)
 
     def has_changed(self) -> bool:
-        """Return whether the segments or their deleted rows changed since the last call.
-
-        Only one thread may call this.
-        """
+        """Return whether the segments or their deleted rows changed since the last call."""
         seen, self._seen = self._seen, self.state.segments if self.state else ()
         return len(seen) != len(self._seen) or any(
             before is not after for before, after in zip(seen, self._seen, strict=True)
@@ -153,7 +150,7 @@ class OpenCollection:
                 return False
             try:
                 with self._naming():
-                    return segments.merge_next() or self._save_next(
+                    return segments.merge_next(self._show) or self._save_next(
                         segments, self._environment.settings.recovery_s
                     )
             except Stopped:
@@ -172,26 +169,53 @@ class OpenCollection:
         """Stop the running merge and start no other; the files stay."""
         self._retired.set()
 
-    def reload(self, row: CollectionRow) -> None:
-        """Load the collection again after a write was applied only in part.
+    def reload(self) -> None:
+        """Load the collection again, if a write could not be applied, or the log ends.
 
         Raises:
+            UnknownCollection: the collection was deleted.
             StorageDamaged: its rows are not those that were written.
         """
         self._retired.set()
-        with self._maintaining:
-            self._segments = self._load(row)
+        with self._maintaining, self._applying:
+            with self._environment.one_moment() as reader:
+                self._row = self._row_in(reader)
+            self._segments = self._load(self._row)
         self._retired.clear()
 
-    def _load(self, row: CollectionRow) -> CollectionSegments:
-        assert row.width is not None
-        with self._naming():
+    def _load(self, row: CollectionRow) -> CollectionSegments | None:
+        if row.width is None:
+            return None
+        with self._naming(), self._environment.one_moment() as reader:
+            # A restored or staged collection has another name until it is complete.
+            with reader.snapshot() as stored:
+                found = stored.find_collection(self.name)
             segments = CollectionSegments(
-                row, row.width, self._environment, self._should_stop, load=True
+                found if found is not None and found.id == row.id else row,
+                *(row.width, self._environment, self._should_stop),
+                source=reader,
             )
         self.points_from_store = segments.points_from_store
         self.damaged_snapshots += segments.snapshots.damaged
         return segments
+
+    def _row_in(self, reader: Reader) -> CollectionRow:
+        with reader.snapshot() as stored:
+            row = stored.find_collection(self.name)
+        if row is None or row.id != self.id:
+            raise UnknownCollection("collection", self.name)
+        return row
+
+    def _apply(self, pages: Sequence[Changes], width: int) -> None:
+        if self._segments is None:
+            self._segments = CollectionSegments(
+                self._row, width, self._environment, self._should_stop, source=None
+            )
+        self._segments.index.apply(pages)
+
+    def _show(self, sequence: int) -> None:
+        """Make the write of this number visible to a merge that has read it."""
+        self.wait(sequence)
 
     def _save_next(self, segments: CollectionSegments, recovery_s: float) -> bool:
         try:

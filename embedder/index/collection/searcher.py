@@ -4,35 +4,39 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from embedder.core.errors import NotFound, UnknownCollection
 from embedder.core.storage_errors import UNNAMED, StorageDamaged
 from embedder.core.types import Vectors
+from embedder.index.collection.following_collection import FollowingCollection
 from embedder.index.collection.hits import HitReader, VersionChanged, budget_of
 from embedder.index.collection.nearest import Neighbors, search
 from embedder.index.collection.open_collection import OpenCollection
-from embedder.index.collection.search_view import Allowed, SearchView, vectors_at
+from embedder.index.collection.search_source import (
+    TRIES,
+    Source,
+    agreeing,
+    filtered,
+    reads_rows_first,
+)
+from embedder.index.collection.search_view import SearchView, vectors_at
 from embedder.index.contract.checks import check_vectors
-from embedder.index.contract.filters import Filter
 from embedder.index.contract.limits import MIN_SAMPLE, OVERSAMPLE
 from embedder.index.contract.points import Hit, Query
 from embedder.index.contract.response_budget import ResponseBudget
 from embedder.index.segments.scoring import normalize
-from embedder.index.segments.segment import are_among
-from embedder.index.segments.segment_index import IndexState
-from embedder.index.storage.protocol import Reader, Store
+from embedder.index.storage.protocol import Store
+from embedder.index.storage.reader import Reader
 from embedder.index.storage.row_encoding import DISAGREE
+from embedder.index.storage.stale_reads import stale_reads
 from embedder.settings.model import IndexSettings
 from embedder.similarity.mmr import maximal_marginal_relevance
 
-TRIES = 3
-"""Optimistic attempts while points are overwritten, before a search runs with writers blocked; also
-attempts to filter at the sequence number of the state, while other requests write.
-"""
 MAX_SCORE = float(np.finfo(np.float32).max)
 
 
@@ -45,43 +49,77 @@ class Searcher:
     settings: IndexSettings
 
     def search(self, queries: Sequence[Query]) -> list[list[Hit]]:
-        """Return the hits of queries with the same ``top_k``, filter and diversity.
+        """Return the hits of queries with the same ``top_k``, filter, diversity and consistency.
 
         Raises:
             NotFound: a query is by an id that is not stored.
             LimitExceeded: the hits of a query are too large; or those of all queries together are,
                 if each of them has a limit.
             StaleCollection: a query is for another identity or model than the collection has.
+            StageUnavailable: the store is needed, and does not answer.
             StorageDamaged: a row that was found fails its checksum.
         """
         for query in queries:
             self.collection.check(query.identity, query.model)
+        if not isinstance(self.collection, FollowingCollection):
+            return self._search_own(self.collection, queries)
+        if queries[0].consistency == "stale":
+            return self._search_stale(self.collection, queries)
+        return self._search_shared(self.collection, queries)
+
+    def _search_own(self, collection: OpenCollection, queries: Sequence[Query]) -> list[list[Hit]]:
+        """Search a collection that no other process writes."""
+        reader, condition = self.store.reader, queries[0].filter
+
+        def attempt() -> list[list[Hit]]:
+            if condition is None:
+                return self._attempt(queries, Source(reader, collection.state))
+            return self._attempt(queries, filtered(collection, reader, condition))
+
         for _ in range(TRIES):
             try:
-                return self._attempt(queries)
+                return attempt()
             except VersionChanged as changed:
-                if self.collection.is_dropped:
-                    raise UnknownCollection("collection", self.collection.name) from None
-                self.collection.wait(changed.sequence)
+                if collection.is_dropped:
+                    raise UnknownCollection("collection", collection.name) from None
+                collection.wait(changed.sequence)
         try:
-            return self.store.run_exclusively(lambda: self._attempt(queries))
+            return self.store.run_exclusively(attempt)
         except VersionChanged as changed:
             # Nothing is being written, so an entry of the database's index must be wrong.
-            raise StorageDamaged(self.store.reader.location, DISAGREE, UNNAMED) from changed
+            raise StorageDamaged(reader.location, DISAGREE, UNNAMED) from changed
 
-    def _attempt(self, queries: Sequence[Query]) -> list[list[Hit]]:
-        collection, first = self.collection, queries[0]
-        count = collection.describe().count
+    def _search_shared(
+        self, collection: FollowingCollection, queries: Sequence[Query]
+    ) -> list[list[Hit]]:
+        """Search a collection that other processes write too, and that has followed its log."""
+        if not any(reads_rows_first(query) for query in queries):
+            with suppress(VersionChanged):
+                return self._attempt(queries, Source(self.store.reader, collection.state))
+        with collection.pinned() as (reader, state):
+            try:
+                return self._attempt(queries, agreeing(collection, reader, state, queries[0]))
+            except VersionChanged as changed:
+                # All is of one moment, so an entry of the database's index must be wrong.
+                raise StorageDamaged(reader.location, DISAGREE, UNNAMED) from changed
+
+    def _search_stale(
+        self, collection: OpenCollection, queries: Sequence[Query]
+    ) -> list[list[Hit]]:
+        with stale_reads():
+            source = agreeing(collection, self.store.reader, collection.state, queries[0])
+            return self._attempt(queries, replace(source, strict=False))
+
+    def _attempt(self, queries: Sequence[Query], source: Source) -> list[list[Hit]]:
+        collection, first, state = self.collection, queries[0], source.state
+        count = state.count if state else 0
         for query in queries:
             budget_of(query, collection.width).check(min(query.top_k, count))
-        vectors, own_pks = self._vectors(queries)
-        if first.filter is None:
-            state, allowed = collection.state, None
-        else:
-            state, allowed = _filtered_state(collection, self.store.reader, first.filter)
+        vectors, own_pks = self._vectors(queries, source.reader)
         if state is None or vectors is None:
             return [[] for _ in queries]
-        view = SearchView(state, collection.metric, self.settings, collection.fetch, allowed)
+        fetch = partial(collection.fetch, source.reader)
+        view = SearchView(state, collection.metric, self.settings, fetch, source.allowed)
         wanted = first.top_k + any(pk is not None for pk in own_pks)
         if first.diversity is not None:
             wanted = max(OVERSAMPLE * wanted, MIN_SAMPLE)
@@ -91,15 +129,18 @@ class Searcher:
                 queries, vectors, own_pks, search(view, vectors, wanted), strict=True
             )
         ]
-        return HitReader(collection, self.store.reader, state).read(queries, answers)
+        hits = HitReader(collection, source.reader, state, source.strict)
+        return hits.read(queries, answers)
 
-    def _vectors(self, queries: Sequence[Query]) -> tuple[Vectors | None, list[int | None]]:
+    def _vectors(
+        self, queries: Sequence[Query], reader: Reader
+    ) -> tuple[Vectors | None, list[int | None]]:
         """Return the normalized query vectors, and the pks of the points that queries name by id.
 
         A search by id does not return the point itself.
         """
         if any(query.id is not None for query in queries):
-            return self._stored_vectors([query.id for query in queries])
+            return self._stored_vectors([query.id for query in queries], reader)
         given = np.array([query.vector for query in queries])
         norms = check_vectors(
             given,
@@ -109,14 +150,16 @@ class Searcher:
         )
         return normalize(self.collection.metric, given, norms), [None] * len(queries)
 
-    def _stored_vectors(self, ids: Sequence[str | None]) -> tuple[Vectors | None, list[int | None]]:
+    def _stored_vectors(
+        self, ids: Sequence[str | None], reader: Reader
+    ) -> tuple[Vectors | None, list[int | None]]:
         collection, width = self.collection, self.collection.width
         names = [name for name in ids if name is not None]
         rows: dict[str, tuple[int, Vectors]] = {}
         if width is not None:
-            points = self.store.reader.by_ids(collection.id, names, ResponseBudget(()))
+            points = reader.by_ids(collection.id, names, ResponseBudget(()))
             pks = np.array(list({found.id: found.pk for found in points}.values()), np.int64)
-            pairs, found, stored = self.store.reader.vectors(collection.id, pks, width)
+            pairs, found, stored = reader.vectors(collection.id, pks, width)
             for (pk, _), name, vector in zip(pairs.tolist(), found, stored, strict=True):
                 rows[name] = (pk, vector)
         for name in names:
@@ -131,42 +174,10 @@ def group_queries(queries: Sequence[Query]) -> Iterable[list[int]]:
     groups: dict[Hashable, list[int]] = defaultdict(list)
     for row, query in enumerate(queries):
         width = None if query.vector is None else len(query.vector)
-        key = (query.collection, query.top_k, query.filter, query.diversity is None, width)
+        own = (query.collection, query.top_k, query.filter, query.consistency)
+        key = (*own, query.diversity is None, width)
         groups[key].append(row)
     return groups.values()
-
-
-def _filtered_state(
-    collection: OpenCollection, reader: Reader, condition: Filter
-) -> tuple[IndexState | None, Allowed | None]:
-    """Return a state, at least as new as the filtered points, and its rows that meet the filter.
-
-    Both are None before the first vector.
-    """
-    pairs, sequence = reader.matching(collection.id, condition)
-    versions = [pairs]
-    for _ in range(TRIES):
-        # An older state would lack points that the filter has just found.
-        collection.wait(sequence)
-        state = collection.state
-        if state is None or state.sequence == sequence:
-            break
-        pairs, sequence = reader.matching(collection.id, condition, sequence)
-        versions.append(pairs)
-    return state, None if state is None else _positions(state, versions)
-
-
-def _positions(state: IndexState, versions: Sequence[NDArray[np.int64]]) -> Allowed:
-    """Return for each segment, then for the delta, the positions of live rows among versions."""
-    delta, size = state.delta, state.delta.size
-    columns = [
-        *((one.pks, one.seqs, one.live_mask()) for one in state.segments),
-        (delta.pks[:size], delta.seqs[:size], delta.live),
-    ]
-    return [
-        np.flatnonzero(live & np.any([are_among(pks, seqs, some) for some in versions], axis=0))
-        for pks, seqs, live in columns
-    ]
 
 
 def _select(view: SearchView, query: Query, vector: Vectors, found: Neighbors) -> Neighbors:

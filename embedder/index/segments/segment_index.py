@@ -18,6 +18,7 @@ from embedder.core.types import Vectors
 from embedder.index.segments.bitmap import are_set
 from embedder.index.segments.scoring import Positions
 from embedder.index.segments.segment import Segment
+from embedder.index.storage.change_log import Changes
 from embedder.index.storage.failpoints import reach
 
 FIRST_CAPACITY = 64
@@ -59,18 +60,18 @@ class Delta:
         """Return the ids of rows."""
         return [self.ids[row] for row in positions.tolist()]
 
-    def append(
-        self, pks: NDArray[np.int64], sequence: int, ids: Sequence[str], vectors: Vectors
-    ) -> Delta:
-        """Return the delta with more rows; only the latest delta may be appended to."""
-        end = self.size + len(pks)
+    def append(self, changes: Changes) -> Delta:
+        """Return the delta with the stored points; only the latest delta may be appended to."""
+        if not len(changes.pairs):
+            return self
+        end = self.size + len(changes.pairs)
         grown = self if end <= len(self.pks) else self._grow(max(end, 2 * len(self.pks)))
         # Older states share these arrays, but read no row behind their own size.
-        grown.rows[self.size : end] = vectors
-        grown.pks[self.size : end] = pks
-        grown.seqs[self.size : end] = sequence
-        grown.ids.extend(ids)
-        live = np.concatenate([self.live, np.ones(len(pks), np.bool_)])
+        grown.rows[self.size : end] = changes.vectors
+        grown.pks[self.size : end], grown.seqs[self.size : end] = changes.pairs.T
+        # A call that failed may have left more ids.
+        grown.ids[self.size :] = changes.ids
+        live = np.concatenate([self.live, np.ones(len(changes.pairs), np.bool_)])
         return replace(grown, size=end, live=live)
 
     def delete(self, positions: Positions) -> Delta:
@@ -140,28 +141,22 @@ class SegmentIndex:
         """Return the current state, which later writes do not change."""
         return self._state
 
-    def put(
-        self, pks: NDArray[np.int64], sequence: int, ids: Sequence[str], vectors: Vectors
-    ) -> None:
-        """Set the rows of distinct pks, new or known, at once for every reader."""
+    def apply(self, pages: Sequence[Changes]) -> None:
+        """Set and delete rows, known or not, all at once for every reader; or nothing at all."""
         with self._changed:
-            state = self._without(pks)
-            start = state.delta.size
-            delta = state.delta.append(pks, sequence, ids, vectors)
-            self._delta_positions.update(zip(pks.tolist(), range(start, delta.size), strict=True))
-            self._set(replace(state, delta=delta, sequence=sequence))
-            if delta.size >= self._seal_rows:
-                self._seal_delta()
-
-    def remove(self, pks: NDArray[np.int64], sequence: int) -> None:
-        """Delete the rows of those pks that are known, at once for every reader."""
-        with self._changed:
-            self._set(replace(self._without(pks), sequence=sequence))
+            state = self._state
+            try:
+                for page in pages:
+                    state = self._with(state, page)
+            except BaseException:
+                self._delta_positions = _positions_of(self._state.delta)
+                raise
+            self._set(state)
 
     def seal(self) -> None:
         """Turn the delta into a segment now, however small it is."""
         with self._changed:
-            self._seal_delta()
+            self._set(self._sealed(self._state))
 
     def replace_merged(self, sources: Sequence[Segment], merged: Segment | None) -> bool:
         """Replace the source segments of a merge by its result, None if no row of them is live.
@@ -200,29 +195,43 @@ class SegmentIndex:
         with self._changed:
             return self._changed.wait_for(lambda: self._state.sequence >= sequence, timeout_s)
 
-    def _without(self, pks: NDArray[np.int64]) -> IndexState:
+    def _with(self, state: IndexState, page: Changes) -> IndexState:
+        state = self._without(state, np.concatenate([page.pairs[:, 0], page.deleted]))
+        start = state.delta.size
+        delta = state.delta.append(page)
+        pks = page.pairs[:, 0].tolist()
+        self._delta_positions.update(zip(pks, range(start, delta.size), strict=True))
+        state = replace(state, delta=delta, sequence=page.sequence)
+        return self._sealed(state) if delta.size >= self._seal_rows else state
+
+    def _without(self, state: IndexState, pks: NDArray[np.int64]) -> IndexState:
         """Return the state with the rows of the pks deleted."""
         known = self._delta_positions
         positions = [known.pop(pk) for pk in pks.tolist() if pk in known]
-        delta = self._state.delta.delete(np.array(positions, np.int64))
+        delta = state.delta.delete(np.array(positions, np.int64))
         if len(positions) == len(pks):
-            return replace(self._state, delta=delta)
-        segments = tuple(live.delete(pks) for live in self._state.segments)
-        return replace(self._state, segments=segments, delta=delta)
+            return replace(state, delta=delta)
+        segments = tuple(live.delete(pks) for live in state.segments)
+        return replace(state, segments=segments, delta=delta)
 
-    def _seal_delta(self) -> None:
-        state = self._state
+    def _sealed(self, state: IndexState) -> IndexState:
         if not state.delta.size:
-            return
+            return state
         sealed = (self._seal(state.delta),) if state.delta.count else ()
         reach("seal.before_swap")
         self._delta_positions = {}
         empty = Delta.empty(state.width, FIRST_CAPACITY)
-        self._set(replace(state, segments=state.segments + sealed, delta=empty))
+        return replace(state, segments=state.segments + sealed, delta=empty)
 
     def _set(self, state: IndexState) -> None:
         self._state = state
         self._changed.notify_all()
+
+
+def _positions_of(delta: Delta) -> dict[int, int]:
+    """Return the position of each live pk."""
+    positions = np.flatnonzero(delta.live)
+    return dict(zip(delta.pks[positions].tolist(), positions.tolist(), strict=True))
 
 
 def _with_later_deletions(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.core.types import Vectors
+from embedder.index.storage.reader import Reader
 from embedder.index.storage.records import CollectionRow
 
 
@@ -19,8 +21,8 @@ class Changes:
 
     ``pairs`` are pk and seq int64[n, 2] of the stored points, by ascending seq; ``ids`` and
     ``vectors`` float32[n, width] belong to them. ``deleted`` are pks int64[m]. ``head`` is the
-    number of the last write: until a replica has applied it, the replica lacks the points that
-    later writes have overwritten.
+    number of the last write: the points that writes after ``sequence`` have overwritten are
+    missing here.
     """
 
     sequence: int
@@ -30,17 +32,23 @@ class Changes:
     vectors: Vectors
     deleted: NDArray[np.int64]
 
+    @classmethod
+    def of_upsert(
+        cls, sequence: int, pks: NDArray[np.int64], ids: list[str], vectors: Vectors
+    ) -> Changes:
+        """Return one write that has stored points."""
+        pairs = np.stack([pks, np.full(len(pks), sequence)], axis=1)
+        return cls(sequence, sequence, pairs, ids, vectors, np.empty(0, np.int64))
 
-class ChangeLog(Protocol):
-    """Reads what all processes have committed; safe from several threads."""
+    @classmethod
+    def of_deletion(cls, sequence: int, pks: Sequence[int]) -> Changes:
+        """Return one write that has deleted points."""
+        none = np.empty((0, 2), np.int64)
+        return cls(sequence, sequence, none, [], none.astype(np.float32), np.array(pks, np.int64))
 
-    def heads(self, names: Collection[str] | None) -> list[CollectionRow]:
-        """Return the collections of these names as their last writes left them; None: all.
 
-        Raises:
-            StageUnavailable: no host that takes writes answers, so that the last write is unknown.
-            StorageDamaged: the row of a collection fails its checksum.
-        """
+class PinnedReader(Reader, Protocol):
+    """Reads the rows of one moment, whatever is committed meanwhile; for one thread."""
 
     def changes(self, collection: int, after: int) -> Changes | None:
         """Return whole writes after a sequence number, with a limited number of points.
@@ -49,6 +57,23 @@ class ChangeLog(Protocol):
         gone: the caller compares the pairs of all points instead.
 
         Raises:
-            StageUnavailable: the database does not answer.
             StorageDamaged: a vector fails its checksum, or is missing.
         """
+
+
+class ChangeLog(Protocol):
+    """Reads what all processes have committed; safe from several threads.
+
+    Each method, and each one of `PinnedReader`, raises `StageUnavailable` if no host that takes
+    writes answers, so that the last write is unknown.
+    """
+
+    def heads(self, names: Collection[str] | None) -> list[CollectionRow]:
+        """Return the collections of these names as their last writes left them; None: all.
+
+        Raises:
+            StorageDamaged: the row of a collection fails its checksum.
+        """
+
+    def pinned(self) -> AbstractContextManager[PinnedReader]:
+        """Yield a reader of one moment, which is after all writes committed before this call."""

@@ -13,7 +13,8 @@ from dataclasses import replace
 
 from embedder.core.errors import InvalidInput, Unavailable, UnknownCollection
 from embedder.core.types import Vectors
-from embedder.index.storage.protocol import Snapshot, Transaction
+from embedder.index.storage.protocol import Transaction
+from embedder.index.storage.reader import Snapshot
 from embedder.index.storage.records import CollectionRow, OutdatedPoint
 
 FILLING_PREFIX = "."

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from embedder.index.storage.inspection import Inspection
 from embedder.index.storage.opening import require_psycopg
-from embedder.index.storage.protocol import Snapshot
+from embedder.index.storage.reader import Snapshot
 from embedder.index.storage.sqlite.files import inspection, rebuilding, stopped_shard
 from embedder.settings.model import IndexSettings
 

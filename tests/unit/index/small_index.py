@@ -59,7 +59,7 @@ def merge_all(index: VectorIndex, name: str) -> None:
         segments = collection._segments
         if segments is not None:
             segments.index.seal()
-            segments._merge(segments.index.state.segments)
+            segments.merge(segments.index.state.segments, collection.wait)
 
 
 class SmallIndex:

@@ -7,14 +7,19 @@ content, so that earlier contents take no space. A deletion is a row of its own,
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
 from embedder.index.storage.change_log import Changes
 from embedder.index.storage.postgres.collection_table import decoded
+from embedder.index.storage.postgres.connection.error_codes import translate_database_errors
 from embedder.index.storage.postgres.connection.idle_connections import IdleConnections
 from embedder.index.storage.postgres.connection.limited_connection import LimitedConnection
+from embedder.index.storage.postgres.filter_sql import Parameters
+from embedder.index.storage.postgres.reading import PostgresReader
 from embedder.index.storage.postgres.snapshot import PostgresSnapshot
 from embedder.index.storage.postgres.transaction import PostgresTransaction
 from embedder.index.storage.records import CollectionRow
@@ -43,6 +48,26 @@ LIMIT = 4096
 """About how many stored points one answer has."""
 
 
+class PostgresPinnedReader(PostgresReader):
+    """Implements `PinnedReader` on a connection whose caller has begun a transaction."""
+
+    def __init__(self, location: str, shard: int, db: LimitedConnection) -> None:
+        self.location = location
+        self._moment = PostgresSnapshot(db, shard, location)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[PostgresSnapshot]:
+        """Yield the rows at the moment of this reader."""
+        yield self._moment
+
+    def changes(self, collection: int, after: int, limit: int = LIMIT) -> Changes | None:
+        """Return whole writes after a sequence number, with about ``limit`` stored points."""
+        return changes_since(self._moment, collection, after, limit)
+
+    def _fetch(self, query: str, given: Sequence[object] | Parameters) -> list[tuple[Any, ...]]:
+        return self._moment.db.execute(query, given, binary=True).fetchall()
+
+
 class PostgresLog:
     """Implements `ChangeLog`."""
 
@@ -56,14 +81,15 @@ class PostgresLog:
         found = self._connections.run(lambda db: self._snapshot(db).collections(names))
         return [row for row in found if not is_staged_name(row.name)]
 
-    def changes(self, collection: int, after: int, limit: int = LIMIT) -> Changes | None:
-        """Return whole writes after a sequence number, with about ``limit`` stored points."""
-
-        def read(db: LimitedConnection) -> Changes | None:
-            with db.transaction():
-                return changes_since(self._snapshot(db), collection, after, limit)
-
-        return self._connections.run(read)
+    @contextmanager
+    def pinned(self) -> Iterator[PostgresPinnedReader]:
+        """Yield a reader of one moment, which is after all writes committed before this call."""
+        with (
+            self._connections.take(checked=True) as db,
+            translate_database_errors(self._location),
+            db.transaction(),
+        ):
+            yield PostgresPinnedReader(self._location, self._shard, db)
 
     def _snapshot(self, db: LimitedConnection) -> PostgresSnapshot:
         return PostgresSnapshot(db, self._shard, self._location)

@@ -11,7 +11,8 @@ from typing import Any
 from embedder.index import sharding
 from embedder.index.contract.points import Metric, Spec, StoredModel
 from embedder.index.copying import PREFIX, Copy, Part, run_copy
-from embedder.index.storage.protocol import Snapshot, Store, Transaction
+from embedder.index.storage.protocol import Store, Transaction
+from embedder.index.storage.reader import Snapshot
 from embedder.index.storage.records import CollectionRow
 from tests.unit.index.storage.contract.stores import STORES, commit, rows_of
 

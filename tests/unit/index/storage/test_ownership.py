@@ -67,7 +67,7 @@ def test_a_write_after_closing_is_refused(tmp_path: Path) -> None:
 
 def test_a_temporary_directory_is_deleted_on_close() -> None:
     index = VectorIndex(small_settings())
-    directory = index._shard._directory
+    directory = index._shard._folder.path
     index.upsert("c", POINT)
 
     assert (directory / "truth.db").exists()

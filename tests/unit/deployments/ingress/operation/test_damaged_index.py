@@ -96,7 +96,7 @@ async def test_a_collection_that_is_damaged_leaves_all_others_and_names_itself(
     (shard,) = (await kept.get("/v1/stats")).json()["indexes"]
     assert (shard["status"], shard["collections"]) == ("degraded", 1)
     assert remedy in shard["problem"]
-    logger = "embedder.index.collection_registry"
+    logger = "embedder.index.collection.registry"
     assert len([record for record in caplog.records if record.name == logger]) == 1
 
 

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import Spec
 from embedder.index.contract.response_budget import ResponseBudget
-from embedder.index.storage.protocol import Snapshot
+from embedder.index.storage.reader import Snapshot
 from embedder.index.storage.records import CollectionRow
 from tests.unit.examples import TIMES
 from tests.unit.index.contract.filter_oracle import matches

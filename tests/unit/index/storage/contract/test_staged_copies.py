@@ -9,7 +9,8 @@ import pytest
 
 from embedder.index.contract.points import Payload, Spec
 from embedder.index.contract.response_budget import ResponseBudget
-from embedder.index.storage.protocol import Snapshot, Store
+from embedder.index.storage.protocol import Store
+from embedder.index.storage.reader import Snapshot
 from embedder.index.storage.records import CollectionRow, OutdatedPoint
 from tests.unit.index.storage.contract.stores import commit, rows_of
 

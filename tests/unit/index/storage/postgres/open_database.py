@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 
 from embedder.index.contract.points import Points, Spec
+from embedder.index.storage.change_log import Changes
 from embedder.index.storage.postgres.change_log import PostgresLog
 from embedder.index.storage.postgres.connection.connecting import connect, location_of
 from embedder.index.storage.postgres.connection.idle_connections import IdleConnections
@@ -73,6 +74,11 @@ class OpenDatabase:
             row = transaction.find_collection(name)
             assert row is not None
             return transaction.delete(row, pks).sequence
+
+    def changes(self, collection: int, after: int, limit: int) -> Changes | None:
+        """Return a page of the log."""
+        with self.log.pinned() as reader:
+            return reader.changes(collection, after, limit)
 
     def execute(self, query: str, *parameters: object) -> psycopg.Cursor[Any]:
         """Run a statement that commits at once."""

@@ -30,7 +30,7 @@ class Follower:
 
     def follow(self, limit: int) -> bool:
         """Apply one page of the log, and return whether it was the last one."""
-        found = self._database.log.changes(self._collection, self.sequence, limit)
+        found = self._database.changes(self._collection, self.sequence, limit)
         assert found is not None
         rows = zip(found.pairs.tolist(), found.ids, found.vectors, strict=True)
         for (pk, seq), name, vector in rows:
@@ -91,7 +91,7 @@ def test_a_page_holds_whole_writes(database: OpenDatabase) -> None:
     database.put(named("b", "c", "d"))
     database.put(named("e"))
 
-    found = database.log.changes(row.id, 0, 2)
+    found = database.changes(row.id, 0, 2)
 
     assert found is not None
     assert found.ids == ["a", "b", "c", "d"]
@@ -106,14 +106,14 @@ def test_a_follower_of_forgotten_deletions_reads_everything_again(database: Open
     with database.transaction() as transaction:
         forget_deletions(transaction, row.id, 2)
 
-    assert database.log.changes(row.id, 1, 9) is None
-    found = database.log.changes(row.id, 2, 9)
+    assert database.changes(row.id, 1, 9) is None
+    found = database.changes(row.id, 2, 9)
     assert found is not None
     assert (found.ids, found.deleted.tolist()) == (["c"], [])
 
 
 def test_a_collection_that_is_gone_has_no_changes(database: OpenDatabase) -> None:
-    assert database.log.changes(77, 0, 9) is None
+    assert database.changes(77, 0, 9) is None
 
 
 def test_a_number_is_not_visible_before_a_smaller_one(url: str, database: OpenDatabase) -> None:
@@ -143,7 +143,7 @@ def test_a_number_is_not_visible_before_a_smaller_one(url: str, database: OpenDa
         assert database.find().sequence == 0
     second.join(LONG_S)
 
-    changes: Any = database.log.changes(row.id, 0, 9)
+    changes: Any = database.changes(row.id, 0, 9)
     assert (changes.sequence, changes.head) == (2, 2)
     assert changes.pairs.tolist() == [[1, 2], [2, 2]]
     assert sorted(changes.ids) == ["a", "b"]

@@ -49,7 +49,7 @@ def test_every_write_has_a_number_of_its_own(database: OpenDatabase, url: str) -
     assert len(set(ids)) == len(ids)
     own = {f"{writer}-{number}" for writer in range(WRITERS) for number in range(WRITES)}
     assert set(ids) - set(shared) == {one for one in own if int(one.split("-")[1]) % 4 != 3}
-    changes = database.log.changes(row.id, 0, 10_000)
+    changes = database.changes(row.id, 0, 10_000)
     assert changes is not None
     assert sorted(changes.pairs.tolist()) == pairs.tolist()
     assert not set(changes.deleted.tolist()) & set(pairs[:, 0].tolist())

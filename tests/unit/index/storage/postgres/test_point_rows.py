@@ -169,7 +169,7 @@ def test_a_damaged_vector_is_reported(database: OpenDatabase, statement: str) ->
     with pytest.raises(StorageDamaged, match="of collection '' is damaged"):
         database.reader.vectors(row.id, np.array(pks), 2)
     with pytest.raises(StorageDamaged):
-        database.log.changes(row.id, 0, 9)
+        database.changes(row.id, 0, 9)
 
 
 def test_a_pk_that_would_be_assigned_twice_is_reported(database: OpenDatabase) -> None:

@@ -22,11 +22,25 @@ class CollectionRegistry:
     def __init__(self, maintenance: MaintenanceThread | None) -> None:
         self.open: dict[str, OpenCollection] = {}
         self.damaged: dict[str, StorageDamaged] = {}
+        self._damaged_numbers: dict[str, int] = {}
         self._maintenance = maintenance
         self._lock = threading.Lock()
 
     def __contains__(self, name: str) -> bool:
         return name in self.open or name in self.damaged
+
+    def names(self) -> list[str]:
+        """Return the names of all collections."""
+        return [*self.open, *self.damaged]
+
+    def count_points(self) -> int:
+        """Return the number of points of the open collections."""
+        return sum(one.state.count for one in self.open.values() if one.state)
+
+    def number_of(self, name: str) -> int | None:
+        """Return the number of the collection of this name, None if there is none."""
+        collection = self.open.get(name)
+        return self._damaged_numbers.get(name) if collection is None else collection.id
 
     def find(self, name: str) -> OpenCollection | None:
         """Return the open collection of this name, or None.
@@ -43,7 +57,7 @@ class CollectionRegistry:
         with self._lock:
             replaced = self.open.get(collection.name)
             self.open = {**self.open, collection.name: collection}
-            self.damaged.pop(collection.name, None)
+            self._forget_damage(collection.name)
         self.notify(collection)
         self._drop(replaced)
 
@@ -51,17 +65,21 @@ class CollectionRegistry:
         """Remove a collection, and drop it if it is open."""
         with self._lock:
             # The next start deletes the files of a damaged one.
-            self.damaged.pop(name, None)
+            self._forget_damage(name)
             removed = self._close(name)
         self._drop(removed)
 
-    def set_damaged(self, name: str, error: StorageDamaged) -> None:
-        """Close a collection; later calls for it raise copies of ``error``."""
+    def set_damaged(self, name: str, error: StorageDamaged, number: int | None = None) -> None:
+        """Close a collection; later calls for it raise copies of ``error``.
+
+        ``number`` is that of a collection that was never open.
+        """
         with self._lock:
-            if name in self.damaged:
-                return
-            self.damaged[name] = error
             removed = self._close(name)
+            closed = removed.id if removed else number or 0
+            if closed in (0, self._damaged_numbers.get(name)) and name in self.damaged:
+                return
+            self.damaged[name], self._damaged_numbers[name] = error, closed
         if removed is not None:
             removed.retire()
         logger.error("%s: %s; %s", error.path, error.problem, error)
@@ -75,6 +93,10 @@ class CollectionRegistry:
         """Queue maintenance of a collection."""
         if self._maintenance is not None:
             self._maintenance.notify(collection.maintain)
+
+    def _forget_damage(self, name: str) -> None:
+        self.damaged.pop(name, None)
+        self._damaged_numbers.pop(name, None)
 
     def _close(self, name: str) -> OpenCollection | None:
         remaining = dict(self.open)

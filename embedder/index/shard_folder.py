@@ -1,0 +1,51 @@
+"""The directory of a shard, or a temporary one, and the folders of its snapshots in it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+from tempfile import mkdtemp
+
+from embedder.core.disk_codes import translate_disk_errors
+from embedder.core.private_files import OWNER_ONLY_FOLDER, make_folder
+from embedder.index.segments.snapshot_folder import SnapshotFolder, remove_orphans
+from embedder.index.segments.snapshot_format import SnapshotIdentity
+from embedder.index.storage.records import CollectionRow
+
+FOLDER = "collections"
+
+
+class ShardFolder:
+    """The directory of the settings; None is a temporary one that is deleted at `close`."""
+
+    def __init__(self, directory: str | None) -> None:
+        self._is_temporary = directory is None
+        self.path = Path(directory or mkdtemp(prefix="embedder-index-")).expanduser()
+
+    def make(self) -> None:
+        """Create the directory, unless it exists, for the owner alone.
+
+        Raises:
+            StorageFull, StorageReadOnly: the disk is full or has failed.
+        """
+        with translate_disk_errors(self.path):
+            make_folder(self.path)
+            if (self.path / FOLDER).exists():  # an earlier version let others read it
+                (self.path / FOLDER).chmod(OWNER_ONLY_FOLDER)
+
+    def snapshots(self, database: str, row: CollectionRow, width: int) -> SnapshotFolder:
+        """Return the snapshots of a collection of the store with the uuid ``database``."""
+        identity = SnapshotIdentity(
+            database=database, collection=row.uuid, metric=row.metric, width=width
+        )
+        return SnapshotFolder(self.path / FOLDER / row.uuid, identity)
+
+    def remove_orphans(self, known: Collection[str]) -> None:
+        """Delete the snapshots of all collections but those ``known`` by UUID."""
+        remove_orphans(self.path / FOLDER, known)
+
+    def close(self) -> None:
+        """Delete a temporary directory."""
+        if self._is_temporary:
+            shutil.rmtree(self.path, ignore_errors=True)
