@@ -115,8 +115,8 @@ def stored_collections(
     return [_from_version_1(row) for row in rows] if old else rows
 
 
-def migrate(db: sqlite3.Connection) -> None:
-    """Migrate a file from version 1 to version 2 inside the caller's transaction."""
+def migrate_to_2(db: sqlite3.Connection) -> None:
+    """Migrate a file of version 1 inside the caller's transaction."""
     rows = stored_collections(db, "1")
     # Not ALTER TABLE: each start compares the stored text of the CREATE statement.
     db.execute("DROP TABLE collections")

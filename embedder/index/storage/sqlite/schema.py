@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import uuid
+from collections.abc import Callable
 from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
@@ -20,7 +21,7 @@ from embedder.index.storage.sqlite.collection_table import (
     COLLECTIONS,
     DELETED,
     FILE_NAME,
-    migrate,
+    migrate_to_2,
     version_1,
 )
 from embedder.index.storage.sqlite.error_codes import translate_storage_errors
@@ -51,6 +52,10 @@ CREATE TABLE vectors(pk INTEGER PRIMARY KEY, crc INTEGER NOT NULL, vector BLOB N
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
+
+_SCHEMAS = {1: version_1(_SCHEMA), SCHEMA_VERSION: _SCHEMA}
+_MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: migrate_to_2}
+"""For each earlier version the change of the tables that leads to the next one."""
 
 
 def open_writer(path: Path, *, durable: bool, log_bytes: int = 0) -> sqlite3.Connection:
@@ -187,7 +192,8 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, durable: bool, log_b
         _create(connection)
     elif version < SCHEMA_VERSION:
         connection.execute("BEGIN IMMEDIATE")
-        migrate(connection)
+        for earlier in range(version, SCHEMA_VERSION):
+            _MIGRATIONS[earlier](connection)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
 
@@ -216,9 +222,8 @@ def _tables(connection: sqlite3.Connection, path: Path) -> set[str]:
 
 @cache
 def _own_tables(version: int) -> set[str]:
-    schema = _SCHEMA if version == SCHEMA_VERSION else version_1(_SCHEMA)
     with closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(schema)
+        connection.executescript(_SCHEMAS[version])
         return _tables(connection, Path(FILE_NAME))
 
 

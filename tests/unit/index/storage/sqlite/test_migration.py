@@ -12,6 +12,7 @@ import pytest
 
 from embedder.core.storage_errors import StaleCollection, StorageDamaged
 from embedder.index.contract.points import Points, Spec, StoredModel
+from embedder.index.storage.sqlite import schema
 from embedder.index.storage.sqlite.collection_table import FILE_NAME
 from embedder.index.storage.sqlite.files.inspection import inspect
 from embedder.index.storage.sqlite.files.rebuilding import rebuild_file
@@ -52,6 +53,34 @@ def test_a_file_of_version_1_is_migrated_in_place(
     index = _open(tmp_path / "one")
     assert index.describe("c").stored == recorded.stored
     index.close()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_file_passes_through_all_later_versions_at_once_or_stays(
+    tmp_path: Path, fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def migrate_to_3(db: sqlite3.Connection) -> None:
+        db.execute("CREATE TABLE more(x)")
+        if fails:
+            raise OSError("stopped")
+
+    index = _open(tmp_path)
+    index.upsert("c", POINTS)
+    index.close()
+    downgrade(tmp_path / FILE_NAME)
+    before = (tmp_path / FILE_NAME).read_bytes()
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 3)
+    monkeypatch.setitem(schema._MIGRATIONS, 2, migrate_to_3)
+    if fails:
+        with pytest.raises(OSError, match="stopped"):
+            schema.open_writer(tmp_path / FILE_NAME, durable=True)
+        assert (tmp_path / FILE_NAME).read_bytes() == before
+        return
+    with closing(schema.open_writer(tmp_path / FILE_NAME, durable=True)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (3,)
+        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+        assert {"more", "deleted"} <= tables
+        assert db.execute("SELECT identity IS NOT NULL FROM collections").fetchall() == [(1,)]
 
 
 def test_a_migration_keeps_damage_detectable(tmp_path: Path) -> None:
