@@ -12,7 +12,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,13 +41,14 @@ logger = logging.getLogger(__name__)
 class ShardState:
     """What an upload needs of a shard.
 
-    ``is_uploader`` tells whether this replica is the one that uploads. ``segments`` are those of
-    each open collection by UUID. ``known`` are the UUIDs of all collections that are stored.
+    ``leads`` tells whether this replica is the one that uploads. ``segments`` are those of each
+    open collection by UUID. ``heads`` are the last sequence numbers of all collections by UUID, as
+    the store has them now.
     """
 
-    is_uploader: Callable[[], bool]
+    leads: Callable[[], bool]
     segments: Callable[[], dict[str, tuple[Segment, ...]]]
-    known: Callable[[], Collection[str]]
+    heads: Callable[[], dict[str, int]]
     recovery_s: float
 
 
@@ -88,7 +89,7 @@ class Uploads:
             EmbedderError: the store of the index does not answer.
         """
         now = self._clock()
-        if not self._shard.is_uploader():
+        if not self._shard.leads():
             self._list_at, self._unused = -math.inf, {}
             return
         segments = self._shard.segments()
@@ -100,13 +101,15 @@ class Uploads:
             for text, size in self._store.find().items()
             if (name := ObjectName.parse(text)) is not None
         }
+        heads = self._shard.heads()
         for name, path in wanted.items():
             if self._stop.is_set():
                 return
-            if stored.get(name) != name.size:
+            if stored.get(name) != name.size and name.sequence <= heads.get(name.collection, -1):
                 self._store.put(path, str(name))
         self._unused = {name: self._unused.get(name, now) for name in stored.keys() - wanted}
-        self._remove_unused(now, segments)
+        for name in self._due(now, segments, heads):
+            self._store.remove(str(name))
         self._done, self._list_at = wanted.keys(), now + LIST_S
 
     def _wanted(self, segments: dict[str, tuple[Segment, ...]]) -> dict[ObjectName, Path]:
@@ -126,18 +129,22 @@ class Uploads:
         self._names = known
         return wanted
 
-    def _remove_unused(self, now: float, segments: dict[str, tuple[Segment, ...]]) -> None:
-        """Remove the objects whose time is over.
+    def _due(
+        self, now: float, segments: dict[str, tuple[Segment, ...]], heads: dict[str, int]
+    ) -> Iterator[ObjectName]:
+        """Yield the objects to remove.
 
-        Those of a collection that is not saved well enough stay: it has no others.
+        One that is newer than its collection was stored before the database lost writes, which
+        later ones may replace under the same numbers: it goes at once. The unused objects of a
+        collection that is not saved well enough stay, because it has no others.
         """
-        due = [name for name, since in self._unused.items() if now - since >= GRACE_S]
-        known = self._shard.known() if due else ()
-        for name in due:
+        for name, since in self._unused.items():
             some = segments.get(name.collection)
-            is_saved = some is not None and to_save(some, self._shard.recovery_s) is None
-            if is_saved or name.collection not in known:
-                self._store.remove(str(name))
+            is_replaced = some is not None and to_save(some, self._shard.recovery_s) is None
+            if name.sequence > heads.get(name.collection, name.sequence) or (
+                now - since >= GRACE_S and (is_replaced or name.collection not in heads)
+            ):
+                yield name
 
     def _repeat(self) -> None:
         while not self._stop.wait(INTERVAL_S):

@@ -33,7 +33,7 @@ class Replica:
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
-        self.is_uploader = True
+        self.leads = True
         self.now = 0.0
         settings = small_settings(folder, recovery_s=RECOVERY_S)
         store = SqliteStore(folder, 0, durable=True)
@@ -54,12 +54,12 @@ class Replica:
     def _state(self) -> ShardState:
         collections = self.index._shard.collections
         return ShardState(
-            lambda: self.is_uploader,
+            lambda: self.leads,
             lambda: {
                 one.uuid: one.state.segments if one.state else ()
                 for one in collections.open.values()
             },
-            lambda: {row.uuid for row in self.index._shard.store.collections()},
+            lambda: {row.uuid: row.sequence for row in self.index._shard.store.collections()},
             RECOVERY_S,
         )
 

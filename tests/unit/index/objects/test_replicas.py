@@ -97,7 +97,7 @@ def test_the_objects_of_another_uploader_have_a_time_of_grace_of_their_own(
     replica.uploads.run()
     second = _restarted(replica, tmp_path / "second", url)
     second.uploads.run()
-    third = Replica(on_empty_node(second, tmp_path / "third"), url)
+    third = Replica(on_empty_node(replica, tmp_path / "third"), url)
     third.merge()
     second.now = GRACE_S - 1
     third.uploads.run()  # while the second still believes that it is the uploader
@@ -112,7 +112,7 @@ def test_the_objects_of_another_uploader_have_a_time_of_grace_of_their_own(
 
 def test_a_replica_that_does_not_upload_changes_nothing(replica: Replica) -> None:
     replica.put()
-    replica.is_uploader = False
+    replica.leads = False
     replica.uploads.run()
 
     assert replica.stored() == []
@@ -124,8 +124,8 @@ def test_an_uploader_that_pauses_begins_the_time_of_grace_again(replica: Replica
     replica.put(20, 20)
     replica.uploads.run()
     replica.merge()
-    for is_uploader in (True, False, True):
-        replica.is_uploader = is_uploader
+    for leads in (True, False, True):
+        replica.leads = leads
         replica.uploads.run()
         replica.now += GRACE_S
 
@@ -175,6 +175,27 @@ def test_objects_stay_while_the_segments_that_replace_them_are_not_saved(
     second.uploads.run()
 
     assert second.stored() == stored
+    second.close()
+
+
+def test_objects_that_are_newer_than_a_restored_database_are_removed_at_once(
+    replica: Replica, url: str, tmp_path: Path
+) -> None:
+    replica.put(0, 20)
+    replica.uploads.run()
+    (sound,) = replica.stored()
+    replica.close()
+    earlier = on_empty_node(replica, tmp_path / "second")
+    later = Replica(replica.folder, url)
+    later.put(20, 20)
+    later.uploads.run()
+    assert len(later.stored()) == 2
+    later.close()
+    second = Replica(earlier, url)
+    second.uploads.run()
+
+    assert second.stored() == [sound]
+    assert len(second.found()) == 20
     second.close()
 
 
