@@ -102,6 +102,11 @@ INDEX = (
     _counter(
         "embedder_index_save_failures", "save_failures", "snapshots that could not be written"
     ),
+    _counter(
+        "embedder_index_object_failures",
+        "object_failures",
+        "calls of the object store of snapshots that failed",
+    ),
     _gauge("embedder_index_recovery_s", "recovery_s", "seconds that the last start took"),
     _gauge(
         "embedder_index_points_from_store",

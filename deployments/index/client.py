@@ -41,8 +41,8 @@ class ShardStats(IndexStats):
     The replicas of a shard have the same points. ``reads`` counts the queries and the other reads
     that this one has answered.
     ``problem`` names the damaged collections, or says why the shard is not ready, and the remedy.
-    ``damaged_snapshots`` were renamed, and built again from the store; ``save_failures`` counts
-    snapshots that could not be written.
+    ``damaged_snapshots`` were not used, and built again from the store; ``save_failures`` counts
+    snapshots that could not be written, and ``object_failures`` failed calls of the object store.
     """
 
     shard: str

@@ -23,6 +23,7 @@ from embedder.index.collection.open_collection import OpenCollection
 from embedder.index.collection.registry import CollectionRegistry
 from embedder.index.contract.health import RecoveryReport
 from embedder.index.shard_folder import ShardFolder
+from embedder.index.shard_objects import ShardObjects
 from embedder.index.sharding import number_of
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.opening import open_store
@@ -51,6 +52,7 @@ class Shard:
         self._opening = threading.Lock()
         self.open_error: EmbedderError | None = None  # each call tries to open the shard again
         self.opened: Store | None = None
+        self.objects: ShardObjects | None = None
         self._follower: Follower | None = None
         self._following: FollowingThread | None = None
         self._maintenance = MaintenanceThread(self.fail) if background else None
@@ -196,10 +198,14 @@ class Shard:
         for thread in (self._following, self._maintenance):
             if thread is not None:
                 thread.close()
-        store, self.opened = self.opened, None
-        if store is not None:
-            store.close()
+        self._close_store()
         self._folder.close()
+
+    def _close_store(self) -> None:
+        store, self.opened = self.opened, None
+        for one in (self.objects, store):
+            if one is not None:
+                one.close()
 
     def _show(self, name: str, collection: OpenCollection | None) -> None:
         """Make a collection available under a name that a write has given it; None: no other."""
@@ -211,10 +217,12 @@ class Shard:
             self.collections.put(collection)
 
     def _open(self) -> None:
-        begun = time.monotonic()
+        begun, number = time.monotonic(), number_of(self.name)
         self._folder.make()
-        number = number_of(self.name)
         self.opened = open_store(self.settings, self._folder.path, number, self.shards)
+        if self.settings.snapshots is not None:
+            self.objects = ShardObjects(self.settings, self.name, self.opened, self.collections)
+            self.objects.open(self._folder, background=self._maintenance is not None)
         if self.opened.log is not None:
             self._follower = Follower(self.opened.log, self.collections, self.open)
             self._follower.follow(None)
@@ -228,20 +236,13 @@ class Shard:
                 self.fail(error)
         self._folder.remove_orphans({row.uuid for row in rows})
         reach("recovery.before_ready")
-        self.recovery = RecoveryReport(
-            time.monotonic() - begun,
-            self.collections.count_points(),
-            sum(one.points_from_store for one in self.collections.open.values()),
-            self.opened.was_clean,
-        )
+        self.recovery = self.collections.report(time.monotonic() - begun, self.opened.was_clean)
         self.reclaim()
 
     def _open_again(self) -> None:
         with self._opening:
             if self.open_error is not None:
-                store, self.opened = self.opened, None
-                if store is not None:  # the last attempt failed after it had opened the store
-                    store.close()
+                self._close_store()  # the last attempt may have failed after it had opened it
                 try:
                     self._open()
                 except StorageDamaged as error:

@@ -135,11 +135,13 @@ class VectorIndex:
     discard_staged = _of_collection(reembedding.discard_staged)
 
     def run_maintenance(self) -> None:
-        """Merge and save all segments that are due, and return when none is left."""
+        """Merge, save and upload all segments that are due, and return when none is left."""
         with self._shard.guard():
             for collection in self._shard.collections.open.values():
                 while collection.maintain():
                     pass
+            if self._shard.objects is not None:
+                self._shard.objects.upload()
 
     def known_points(self, name: str) -> int:
         """Return how many points a collection has in this process, at once; 0 if it is not open."""
@@ -156,12 +158,15 @@ class VectorIndex:
     def stats(self) -> IndexStats:
         """Return the health and the counters of the shard, even if it has failed."""
         collections, health = list(self._shard.collections.open.values()), self.health()
+        objects = self._shard.objects
         return IndexStats(
             status=health.status,
             problem=health.problem,
             collections=len(collections),
             points=self._shard.collections.count_points(),
-            damaged_snapshots=sum(one.damaged_snapshots for one in collections),
+            damaged_snapshots=sum(one.damaged_snapshots for one in collections)
+            + (objects.damaged if objects else 0),
             save_failures=sum(one.save_failures for one in collections),
+            object_failures=objects.failures if objects else 0,
             recovery=self._shard.recovery,
         )

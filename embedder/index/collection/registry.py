@@ -9,6 +9,7 @@ from copy import copy
 from embedder.core.storage_errors import StorageDamaged
 from embedder.index.collection.maintenance import MaintenanceThread
 from embedder.index.collection.open_collection import OpenCollection
+from embedder.index.contract.health import RecoveryReport
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,11 @@ class CollectionRegistry:
     def count_points(self) -> int:
         """Return the number of points of the open collections."""
         return sum(one.state.count for one in self.open.values() if one.state)
+
+    def report(self, seconds: float, was_clean: bool) -> RecoveryReport:
+        """Return the report of a start that has opened these collections."""
+        read = sum(one.points_from_store for one in self.open.values())
+        return RecoveryReport(seconds, self.count_points(), read, was_clean)
 
     def number_of(self, name: str) -> int | None:
         """Return the number of the collection of this name, None if there is none."""

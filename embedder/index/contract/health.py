@@ -31,12 +31,13 @@ class IndexHealth:
 
 @dataclass(frozen=True)
 class IndexStats(IndexHealth):
-    """The health and the statistics of a shard."""
+    """The health and the statistics of a shard; ``object_failures`` are calls of object stores."""
 
     collections: int
     points: int
     damaged_snapshots: int
     save_failures: int
+    object_failures: int
     recovery: RecoveryReport
 
 

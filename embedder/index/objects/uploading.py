@@ -68,6 +68,7 @@ class Uploads:
         self._done: Collection[ObjectName] = ()
         self._list_at = -math.inf
         self._unused: dict[ObjectName, float] = {}
+        self._running = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._repeat, name="index-uploads", daemon=True)
 
@@ -88,7 +89,19 @@ class Uploads:
             ObjectStoreFailed: the object store does not answer; the next run does the rest.
             EmbedderError: the store of the index does not answer.
         """
-        now = self._clock()
+        with self._running:
+            self._run(self._clock())
+
+    def attempt(self) -> None:
+        """Run as `run`, and leave what fails to the next time."""
+        try:
+            self.run()
+        except (ObjectStoreFailed, EmbedderError):
+            pass  # reported where it occurred
+        except Exception:
+            logger.exception("snapshots could not be uploaded; trying again")
+
+    def _run(self, now: float) -> None:
         if not self._shard.leads():
             self._list_at, self._unused = -math.inf, {}
             return
@@ -148,12 +161,7 @@ class Uploads:
 
     def _repeat(self) -> None:
         while not self._stop.wait(INTERVAL_S):
-            try:
-                self.run()
-            except (ObjectStoreFailed, EmbedderError):
-                pass  # reported where it occurred
-            except Exception:
-                logger.exception("snapshots could not be uploaded; trying again")
+            self.attempt()
 
 
 def _files(segments: Iterable[Segment]) -> list[tuple[Path, int]]:

@@ -63,13 +63,14 @@ class SnapshotFolder:
         return replace(segment, path=path)
 
     def adopt(self, files: Sequence[Path]) -> None:
-        """Make snapshots of files in the directory, the newest first.
+        """Make snapshots of complete files in the directory, the newest first.
+
+        A start waits for this, and `load` finds what a lost machine had not written: no flush.
 
         Raises:
             OSError: the disk failed.
         """
         for file in reversed(files):
-            sync(file)
             file.replace(self._next_path())
 
     def delete_unused(self, segments: Iterable[Segment]) -> None:

@@ -106,3 +106,9 @@ def on_empty_node(replica: Replica, folder: Path) -> Path:
     for path in replica.folder.glob("truth.db*"):
         shutil.copy(path, folder)
     return folder
+
+
+def restarted(replica: Replica, folder: Path, url: str) -> Replica:
+    """Close a replica, and open another one on an empty node."""
+    replica.close()
+    return Replica(on_empty_node(replica, folder), url)
