@@ -1,4 +1,4 @@
-"""The check of the index's database before the service starts."""
+"""The check of the database and the object store of the index before the service starts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from deployments.data import claim_database
 from deployments.settings.service import ServeSettings
 from embedder.core.errors import Unavailable
 from embedder.core.storage_errors import StorageReadOnly
+from embedder.index.objects.object_store import check_driver
 from embedder.index.storage.opening import check_database
 
 logger = logging.getLogger(__name__)
@@ -18,13 +19,16 @@ def check_index_database(settings: ServeSettings) -> None:
 
     Raises:
         ConfigurationError: the login, the version, the encoding or the privileges are wrong, or the
-            database is that of another service or another program.
-        MissingExtra: psycopg is not installed.
+            database is that of another service or another program; or the driver of
+            ``index.snapshots`` is not installed.
+        MissingExtra: psycopg or fsspec is not installed.
         StorageDamaged: the database has lost tables of the index.
     """
     url = settings.index.url
     if url is None:
         return
+    if settings.index.snapshots is not None:
+        check_driver(settings.index.snapshots)
     try:
         identity = check_database(url, settings.index.shards)
     except Unavailable as error:

@@ -35,16 +35,20 @@ class Downloads:
     def __init__(self, store: ObjectStore, settings: IndexSettings) -> None:
         self._store = store
         self._settings = settings
+        self._gave_up = False
         self.damaged = 0
         """Objects that were not used, and local snapshots that were set aside."""
 
     def fill(self, row: CollectionRow, folder: SnapshotFolder) -> None:
-        """Download the snapshots of a collection if reading the missing points would take long."""
+        """Download the snapshots of a collection if reading the missing points would take long.
+
+        After a failure, none of the other collections waits for the object store.
+        """
         held = [rows.pks for _, rows in folder.load(row.sequence)]
         self.damaged += folder.damaged
         missing = row.count - sum(map(len, held))
         seconds = rebuild_s(kind_of_segment(row.kind, missing, self._settings), missing)
-        if seconds <= self._settings.recovery_s / 2:
+        if self._gave_up or seconds <= self._settings.recovery_s / 2:
             return
         files: list[Path] = []
         # A thread, because a driver may wait for minutes. It is left alone after the time is over:
@@ -55,6 +59,7 @@ class Downloads:
         thread.start()
         thread.join(max(PATIENCE_S, seconds))
         if thread.is_alive():
+            self._gave_up = True
             logger.warning("snapshots of %s are not downloaded: it takes too long", row.name)
         done = files.copy()
         try:
@@ -76,7 +81,7 @@ class Downloads:
                 if (file := self._fetch(name, folder.directory)) is not None:
                     files.append(file)  # noqa: PERF401 - the caller may stop waiting
         except ObjectStoreFailed:
-            pass
+            self._gave_up = True
         except OSError as error:
             logger.warning("snapshots cannot be downloaded to %s: %s", folder.directory, error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -152,3 +153,10 @@ def test_embedder_serve_ends_with_the_sentence(
     assert printed.err.startswith("embedder: PostgreSQL database 'postgres' at ")
     assert printed.err.count("\n") == 1
     assert WRONG not in printed.err + printed.out
+
+
+def test_a_missing_driver_of_the_snapshots_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    index = {"url": DOWN, "snapshots": "s3://bucket/folder"}
+    with pytest.raises(ConfigurationError, match="pip install s3fs"):
+        check_index_database(ServeSettings.model_validate({"index": index}))

@@ -43,10 +43,11 @@ def test_an_object_is_chosen_if_half_of_its_points_are_in_no_newer_one(
 
 @pytest.fixture
 def saved(tmp_path: Path, url: str) -> Replica:
-    """Return a closed replica that has uploaded all its points."""
+    """Return a closed replica that has uploaded all points of two collections."""
     (tmp_path / "first").mkdir()
     replica = Replica(tmp_path / "first", url)
     replica.put()
+    replica.put(name="other")
     replica.uploads.run()
     replica.close()
     return replica
@@ -70,7 +71,8 @@ def test_a_start_does_not_wait_for_a_store_that_does_not_answer(
     monkeypatch.setattr(downloading, "PATIENCE_S", 0.0)
     second = Replica(on_empty_node(saved, tmp_path / "second"), url)
 
-    assert (second.read, second.found()) == (COUNT, nearest())
+    assert (second.read, second.found()) == (2 * COUNT, nearest())
+    assert len(left) == 1
     assert "snapshots of c are not downloaded: it takes too long" in caplog.text
     second.close()
     released.set()
@@ -85,7 +87,7 @@ def test_a_start_does_not_fail_with_the_object_store(
     second = Replica(on_empty_node(saved, tmp_path / "second"), url)
 
     assert second.objects.failures == 1
-    assert (second.read, second.found()) == (COUNT, nearest())
+    assert (second.read, second.found()) == (2 * COUNT, nearest())
     second.close()
 
 
@@ -106,7 +108,7 @@ def test_a_start_does_not_fail_with_a_disk_that_takes_no_snapshot(
         second = Replica(on_empty_node(saved, tmp_path / "second"), url)
 
     assert "No space left on device" in caplog.text
-    assert (second.read, second.found()) == (COUNT, nearest())
+    assert (second.read, second.found()) == (2 * COUNT, nearest())
     second.close()
 
 
@@ -117,5 +119,5 @@ def test_few_missing_points_are_read_from_the_store_alone(
     monkeypatch.setattr(ObjectStore, "find", None)
     second = Replica(on_empty_node(saved, tmp_path / "second"), url)
 
-    assert (second.read, second.found()) == (COUNT, nearest())
+    assert (second.read, second.found()) == (2 * COUNT, nearest())
     second.close()
