@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable
 
+from embedder.core.errors import Unavailable
 from embedder.core.storage_errors import StorageDamaged
 
 RETRY_S = 5.0
@@ -55,8 +56,8 @@ class MaintenanceThread:
             try:
                 if task():
                     self.notify(task)
-            except OSError:
-                logger.exception("a segment could not be saved; trying again in %g s", RETRY_S)
+            except (OSError, Unavailable) as error:
+                logger.error("maintenance failed; trying again in %g s: %r", RETRY_S, error)
                 with self._changed:
                     self._failed[task] = None
             except StorageDamaged as error:

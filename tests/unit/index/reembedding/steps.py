@@ -54,12 +54,12 @@ def fill_page(index: VectorIndex, identity: str) -> int:
     return len(points)
 
 
-def complete(index: VectorIndex, *, dropping: bool = False) -> None:
+def complete(index: VectorIndex, *, dropping: bool = False, spec: Spec = NEW_SPEC) -> None:
     """Take all steps of a re-embedding, from any state."""
     info = index.describe("c")
     if info.stored is not None and info.stored.is_same(NEW):
         return
-    identity = index.begin_staged("c", info.identity, NEW_SPEC).identity
+    identity = index.begin_staged("c", info.identity, spec).identity
     while fill_page(index, identity):
         pass
     index.freeze("c", identity, dropping)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from embedder.index.contract.points import Spec
@@ -15,9 +16,11 @@ pytest.importorskip("psycopg", reason="psycopg is not installed")
 
 import psycopg
 
-from embedder.index.storage.postgres.reclaiming import PURGE_LOCK
+from embedder.index.storage.postgres.reclaiming import PURGE_LOCK, purge
 from embedder.index.storage.postgres.store import PostgresStore
+from tests.unit.index.storage.postgres.open_database import OpenDatabase
 from tests.unit.index.storage.postgres.open_store import opened
+from tests.unit.index.storage.postgres.points import named
 
 
 def _begin_restore(store: PostgresStore) -> CollectionRow:
@@ -88,3 +91,17 @@ def _commits(url: str) -> int:
     with psycopg.connect(url) as db:
         ((commits,),) = db.execute("SELECT commits FROM embedder.writers").fetchall()
     return int(commits)
+
+
+def test_a_read_during_the_deletion_finds_no_damage(database: OpenDatabase) -> None:
+    row = database.create()
+    pks = np.array(database.put(named("a", "b")))
+    with database.transaction() as rows:
+        rows.delete_collection(database.find())
+    left, more = [], True
+    while more:
+        left.append(len(database.reader.vectors(row.id, pks, 2)[0]))
+        with database.transaction() as rows:
+            more = purge(rows, ())
+
+    assert left == [2, 0, 0, 0]

@@ -1,0 +1,119 @@
+"""While the database does not answer, stale searches go on, and all else fails until it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from functools import partial
+from pathlib import Path
+from subprocess import CalledProcessError
+
+import numpy as np
+import pytest
+
+from embedder.core.errors import StageUnavailable, Unavailable
+from embedder.index.contract.filter_parsing import parse
+from embedder.index.contract.points import Hit, Query
+from embedder.index.vector_index import VectorIndex
+from tests.unit.index.brute_force import points
+from tests.unit.index.small_index import small_settings
+from tests.unit.index.storage.postgres.postgres_server import PostgresServer, running_server
+
+Open = Callable[[], VectorIndex]
+
+VECTOR = np.array([1, 0], np.float32)
+STALE = Query("c", VECTOR, 5, include=(), consistency="stale")
+
+
+@pytest.fixture
+def server() -> Iterator[PostgresServer]:
+    """Yield a server that a test may stop."""
+    server = running_server()
+    yield server
+    with suppress(CalledProcessError):  # a failed test has left it stopped
+        server.stop()
+    server.start()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a write that meets a lost connection fail at once."""
+    running_server()
+    from embedder.index.storage.postgres import committer
+
+    monkeypatch.setattr(committer, "PATIENCE_S", 0.0)
+
+
+def _search(index: VectorIndex, query: Query) -> list[Hit]:
+    return index.search([query])[0]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_stale_searches_go_on_and_all_else_waits_for_the_database(
+    replica: Open, server: PostgresServer
+) -> None:
+    index, other = replica(), replica()
+    index.upsert("c", points({"a": [1, 0], "b": [0, 1]}))
+    other.upsert("c", points({"d": [1, 1]}))
+    index.describe("c")
+    server.stop()
+
+    assert [hit.id for hit in _search(index, STALE)] == ["a", "d", "b"]
+    assert index.describe("c", "stale").count == index.count("c", None, "stale") == 3
+    assert [one.name for one in index.collections("stale")] == ["c"]
+    with_text = Query("c", VECTOR, 5, include=("text",), consistency="stale")
+    for call in (
+        partial(_search, index, Query("c", VECTOR, 5, include=())),
+        partial(_search, index, with_text),
+        partial(_search, index, Query("c", None, 5, id="a", include=(), consistency="stale")),
+        partial(index.fetch, "c", ["a"]),
+        partial(index.fetch, "c", ["a"], (), None, "stale"),
+        partial(index.count, "c"),
+        partial(index.count, "c", parse({"n": 1}), "stale"),
+        partial(index.describe, "unknown", "stale"),
+        index.collections,
+    ):
+        with pytest.raises(StageUnavailable):
+            call()
+    with pytest.raises(Unavailable):
+        index.upsert("c", points({"e": [1, 0]}))
+    assert other.search([STALE])
+    assert index.stats().status != "failed"
+    server.start()
+
+    assert [hit.id for hit in _search(index, Query("c", VECTOR, 5))] == ["a", "d", "b"]
+    index.upsert("c", points({"e": [1, 0]}))
+    assert other.count("c") == 4
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_index_opens_when_the_database_answers(url: str, server: PostgresServer) -> None:
+    settings = small_settings(url=url)
+    with closing(VectorIndex(settings, background=False)) as index:
+        index.upsert("c", points({"a": [1, 0]}))
+    server.stop()
+    with closing(VectorIndex(settings, background=False)) as index:
+        for call in (partial(_search, index, STALE), partial(index.count, "c")):
+            with pytest.raises(StageUnavailable):
+                call()
+        with pytest.raises(Unavailable):
+            index.upsert("c", points({"b": [1, 0]}))
+        assert index.health().status == "failed"
+        server.start()
+
+        assert index.count("c") == 1
+        index.upsert("c", points({"b": [1, 0]}))
+        assert index.health().status == "ready"
+
+
+def test_a_restart_of_the_database_is_not_noticed(
+    replica: Open, server: PostgresServer, tmp_path: Path
+) -> None:
+    index = replica()
+    index.upsert("c", points({"a": [1, 0]}))
+    server.stop()
+    server.start()
+
+    assert index.count("c") == 1
+    index.back_up("c", tmp_path / "copy")
+    assert index.restore(tmp_path / "copy", "again").count == 1
