@@ -48,7 +48,8 @@ class StorageDamaged(EmbedderError, code="storage_damaged"):
             )
         return (
             "stored data of the index is damaged: stop the service, run 'embedder index rebuild', "
-            "and then 'embedder index restore BACKUP NAME --replace' for what it could not keep"
+            "and then 'embedder index restore BACKUP NAME --replace' for what it could not keep; a "
+            "database is restored from its own backup"
         )
 
     def of(self, collection: str) -> StorageDamaged:

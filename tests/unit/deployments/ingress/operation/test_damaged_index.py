@@ -66,15 +66,15 @@ async def test_a_file_that_is_damaged_leaves_embeddings_ready_and_names_the_reme
     logged = [one for one in caplog.records if one.name == "embedder.index.shard"]
 
     assert (ready.status_code, ready.json()["ready"]) == (200, True)
-    assert "'embedder index repair'" in ready.json()["stages"][NAME]
+    assert "'embedder index rebuild'" in ready.json()["stages"][NAME]
     assert (await kept.service.post_texts("a")).status_code == 200
     assert {refusal(one) for one in refused} == {(503, "storage_damaged", None)}
-    assert "'embedder index repair'" in message(refused[0])
+    assert "'embedder index rebuild'" in message(refused[0])
     assert stats["indexes"][0]["status"] == "failed"
-    assert "'embedder index repair'" in stats["indexes"][0]["problem"]
+    assert "'embedder index rebuild'" in stats["indexes"][0]["problem"]
     assert [one.levelname for one in logged] == ["ERROR"]
     assert str(kept.file) in logged[0].getMessage()
-    assert "'embedder index repair'" in logged[0].getMessage()
+    assert "'embedder index rebuild'" in logged[0].getMessage()
 
 
 async def test_a_collection_that_is_damaged_leaves_all_others_and_names_itself(
