@@ -33,7 +33,7 @@ class CrashProcess:
         self.clients = clients
         self.record = ClientRecord()
         self.acknowledged = 0
-        """How many steps the present child has acknowledged."""
+        """How many steps have been acknowledged."""
         self.refusals: list[str] = []
         self._failure: Exception | None = None
         self._pid = 0
@@ -58,7 +58,7 @@ class CrashProcess:
         plan: list[Step] | None = None,
     ) -> None:
         """Start a child; it has opened its index unless there is a plan, and takes no step yet."""
-        self.record, self.acknowledged, self.refusals = record, 0, []
+        self.record, self.refusals = record, []
         job = {
             "directory": str(place.folder),
             "url": place.url,
@@ -93,8 +93,9 @@ class CrashProcess:
         return int(status)
 
     def wait_for(self, steps: int) -> None:
-        """Wait until the child has acknowledged this many steps since it was started."""
-        assert eventually(lambda: self.acknowledged >= steps or self._failure is not None)
+        """Wait until the child has acknowledged this many more steps."""
+        wanted = self.acknowledged + steps
+        assert eventually(lambda: self.acknowledged >= wanted or self._failure is not None)
         if self._failure is not None:
             raise self._failure
 
@@ -163,7 +164,7 @@ class ProcessGroup:
             process.close()
 
     def wait_for(self, steps: int) -> None:
-        """Wait until each process has acknowledged this many steps since it was resumed."""
+        """Wait until each process has acknowledged this many more steps."""
         for process in self._processes:
             process.wait_for(steps)
 
@@ -194,7 +195,6 @@ class ProcessGroup:
 
     def _resume(self) -> None:
         for process in self._processes:
-            process.acknowledged = 0
             process.ask("resume")
 
     def _start(self, number: int, seed: int) -> None:
