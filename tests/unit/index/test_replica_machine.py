@@ -5,6 +5,7 @@ The steps are those of the machine of one index; here a crash ends the connectio
 
 from __future__ import annotations
 
+from hypothesis import Phase, settings
 from hypothesis.stateful import rule
 
 from embedder.index.vector_index import VectorIndex
@@ -37,4 +38,5 @@ class ReplicaMachine(IndexMachine):
 
 
 TestReplicaMachine = ReplicaMachine.TestCase
-TestReplicaMachine.settings = scaled(5)
+# A failure is not shrunk: each attempt costs seconds, and one that times out is another failure.
+TestReplicaMachine.settings = settings(scaled(8), phases=[Phase.explicit, Phase.generate])

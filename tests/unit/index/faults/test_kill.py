@@ -22,7 +22,7 @@ from tests.unit.index.faults.looking import look_once
 from tests.unit.index.places import PLACES
 
 KILLS = int(os.environ.get("INDEX_KILLS", "5"))
-PROCESSES = 1
+PROCESSES = 2
 """Processes that write to a database at once."""
 STEPS = 10
 """Steps that each process has acknowledged before one is killed."""

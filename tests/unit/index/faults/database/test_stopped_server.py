@@ -17,7 +17,7 @@ from tests.unit.index.places import PLACES
 from tests.unit.index.storage.postgres.postgres_server import running_server
 
 STOPS = int(os.environ.get("INDEX_STOPS", "2"))
-PROCESSES = 1
+PROCESSES = 2
 STEPS = 10
 """Steps that each process has acknowledged before a stop, and after it."""
 LATER_S = 0.1

@@ -7,8 +7,11 @@ import itertools
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -62,6 +65,31 @@ class PostgresServer:
         """Stop the server; ``immediate`` leaves recovery to the next start."""
         self._control("stop", f"--mode={mode}")
 
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """Stop the server at once, and start it again after the block."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Let no process of the server run during the block; connections stay open."""
+        main = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        # The first one starts no other while it is stopped.
+        os.kill(main, signal.SIGSTOP)
+        children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+        pids = [main, *map(int, children)]
+        try:
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
     def make_standby(self) -> PostgresServer:
         """Copy a running server; the copy, once it is started, follows it and only reads."""
         standby = PostgresServer(_make_folder(self.account), self.programs, self.account)
@@ -82,20 +110,22 @@ class PostgresServer:
 
     def create_database(self, properties: str = "ENCODING 'UTF8'") -> str:
         """Create an empty database, and return its URL."""
-        import psycopg
-
         name = f"test_{next(self._numbers)}"
-        with psycopg.connect(self.url("postgres"), autocommit=True) as db:
-            db.execute(f"CREATE DATABASE {name} TEMPLATE template0 {properties}")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE template0 {properties}")
         return self.url(name)
 
     def drop_database(self, url: str) -> None:
         """Delete the database of a URL, and end the connections to it."""
+        from psycopg.conninfo import conninfo_to_dict
+
+        self.execute(f"DROP DATABASE {conninfo_to_dict(url)['dbname']} WITH (FORCE)")
+
+    def execute(self, query: str) -> None:
+        """Run a statement as the administrator, outside the databases of tests."""
         import psycopg
 
-        name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
         with psycopg.connect(self.url("postgres"), autocommit=True) as db:
-            db.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            db.execute(query)
 
     def _control(self, action: str, *options: str) -> None:
         self._run("pg_ctl", action, f"--pgdata={self.folder / 'data'}", "--wait", *options)
@@ -118,7 +148,16 @@ class PostgresServer:
 
 @cache
 def running_server() -> PostgresServer:
-    """Start a server at the first call, and stop it at the end of the run.
+    """Start a server at the first call, and stop it at the end of the run; see `server_of_test`."""
+    server = server_of_test()
+    server.create()
+    server.start()
+    atexit.register(server.stop)
+    return server
+
+
+def server_of_test() -> PostgresServer:
+    """Return a server that does not exist yet.
 
     Skips the test where PostgreSQL or psycopg is not installed.
     """
@@ -126,9 +165,6 @@ def running_server() -> PostgresServer:
     server = new_server()
     if server is None:
         pytest.skip("PostgreSQL is not installed")
-    server.create()
-    server.start()
-    atexit.register(server.stop)
     return server
 
 
