@@ -101,10 +101,11 @@ class CrashProcess:
 
     def close(self) -> None:
         """End the process, when its child has ended."""
-        with self._process as process:
-            assert process.stdin is not None
-            process.stdin.close()
-        self._reader.join()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._reader.join()  # before the pipe is closed, into which clients still write
+        with self._process:
+            pass
 
     def _send(self, line: str) -> None:
         assert self._process.stdin is not None
