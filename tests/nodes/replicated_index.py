@@ -26,7 +26,7 @@ BATCH = 2000
 def served_from_database(folder: Path, **vector_index: Any) -> Iterator[LogicalService]:
     """Serve the shipped configuration with an empty database; skip without PostgreSQL."""
     url = running_server().create_database()
-    cpu, _ = service_file.arguments(SHIPPED)["encoder"]["pools"]
+    cpu, gpu = service_file.arguments(SHIPPED)["encoder"]["pools"]
     with served(
         folder,
         ("data", "cpu"),
@@ -36,7 +36,7 @@ def served_from_database(folder: Path, **vector_index: Any) -> Iterator[LogicalS
         vector_index={"num_cpus": 0.1, **vector_index},
         ingress={"min_replicas": 2, "max_replicas": 2, "max_replicas_per_node": 1},
         tokenizer={"min_replicas": 1, "max_replicas": 1},
-        encoder={"pools": [{**cpu, "min_replicas": 1, "max_replicas": 1}]},
+        encoder={"pools": [{**cpu, "min_replicas": 1, "max_replicas": 1}, gpu]},
     ) as running:
         yield running
 
