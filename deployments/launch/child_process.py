@@ -22,6 +22,7 @@ from typing import Any
 import yaml
 
 from deployments.data import data_directory
+from deployments.launch.passwords import hide_passwords
 from deployments.launch.ports import reserved_block
 from deployments.launch.preflight import (
     base_url,
@@ -201,7 +202,8 @@ def _run(
 ) -> subprocess.Popen[bytes]:
     """Start `serve run` in a separate session, so that only this process receives Ctrl-C."""
     resolved = Path(service.folder, "serve_config.yaml")
-    resolved.write_text(yaml.safe_dump(document, sort_keys=False))
+    hidden = hide_passwords(document, Path(service.folder))
+    resolved.write_text(yaml.safe_dump(hidden, sort_keys=False))
     try:
         output = log.open("wb")
     except OSError as error:
