@@ -44,14 +44,14 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LogicalService
 
 @dataclass
 class Load:
-    """The good answers to searches, as the times at which they were sent, and the other statuses.
+    """When good answers to searches were sent for and came, and the other statuses.
 
     ``stored`` counts the points whose write was acknowledged.
     """
 
     urls: list[str]
     given: Vectors
-    good: list[float] = field(default_factory=list)
+    good: list[tuple[float, float]] = field(default_factory=list)
     others: Counter[int] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     stored: int = 0
@@ -64,7 +64,7 @@ class Load:
         if answer.status_code != 200:
             self._refused(answer)
         elif [hit["id"] for hit in answer.json()["results"]] == [str(number)]:
-            self.good.append(sent)
+            self.good.append((sent, time.monotonic()))
         else:
             self.wrong.append(answer.text)
 
@@ -121,15 +121,16 @@ def test_results_are_complete_again_soon_after_the_loss_of_the_only_replica(
         with _sending(load, headers):
             time.sleep(BEFORE_S)
             before = len(load.good)
-            removed = time.monotonic()
+            began = time.monotonic()
             service.remove(lost)
+            removed = time.monotonic()
             wait_for(
                 "a search that was sent since finds its point",
-                lambda: any(sent > removed for sent in list(load.good)),
+                lambda: any(sent > removed for sent, _ in list(load.good)),
                 WITHIN_S * 6,
             )
             time.sleep(AFTER_S)
-        complete_s = min(sent for sent in load.good if sent > removed) - removed
+        complete_s = min(came for sent, came in load.good if sent > removed) - began
         answer = post(client, service.urls[kept], "/points/count", {})
         counted = answer.json()["count"]
         nodes = service.names("VectorIndex-0")
