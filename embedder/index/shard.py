@@ -53,7 +53,7 @@ class Shard:
         self.open_error: EmbedderError | None = None  # each call tries to open the shard again
         self.opened: Store | None = None
         self.objects: ShardObjects | None = None
-        self._follower: Follower | None = None
+        self.follower: Follower | None = None
         self._following: FollowingThread | None = None
         self._maintenance = MaintenanceThread(self.fail) if background else None
         self.collections = CollectionRegistry(self._maintenance)
@@ -116,8 +116,8 @@ class Shard:
             StorageDamaged: the shard has failed.
         """
         with self.guard():
-            if self._follower is not None:
-                self._follower.follow(names)
+            if self.follower is not None:
+                self.follower.follow(names)
 
     def find(self, name: str) -> OpenCollection:
         """Return a collection.
@@ -134,7 +134,7 @@ class Shard:
     def find_or_none(self, name: str) -> OpenCollection | None:
         """Return a collection, or None if no collection has this name; otherwise as `find`."""
         self.check()
-        if self._follower is not None and name not in self.collections:
+        if self.follower is not None and name not in self.collections:
             self.follow([name])  # another process may have created it
         return self.collections.find(name)
 
@@ -209,8 +209,8 @@ class Shard:
 
     def _show(self, name: str, collection: OpenCollection | None) -> None:
         """Make a collection available under a name that a write has given it; None: no other."""
-        if self._follower is not None:
-            self._follower.show(name, collection)
+        if self.follower is not None:
+            self.follower.show(name, collection)
         elif collection is None:
             self.collections.remove(name)
         else:
@@ -224,10 +224,10 @@ class Shard:
             self.objects = ShardObjects(self.settings, self.name, self.opened, self.collections)
             self.objects.open(self._folder, background=self._maintenance is not None)
         if self.opened.log is not None:
-            self._follower = Follower(self.opened.log, self.collections, self.open)
-            self._follower.follow(None)
+            self.follower = Follower(self.opened.log, self.collections, self.open)
+            self.follower.follow(None)
         rows = self.opened.collections()
-        for row in rows if self._follower is None else ():
+        for row in rows if self.follower is None else ():
             try:
                 self.register(row)
             except StorageDamaged as error:

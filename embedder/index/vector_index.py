@@ -153,7 +153,8 @@ class VectorIndex:
         shard = self._shard
         refusal = shard.opened.refusal if shard.opened else None
         damaged = list(shard.collections.damaged.values())
-        return health_of(shard.failure or shard.open_error, refusal, damaged)
+        lost = shard.follower.problem if shard.follower else None
+        return health_of(shard.failure or shard.open_error, refusal, damaged, lost)
 
     def stats(self) -> IndexStats:
         """Return the health and the counters of the shard, even if it has failed."""

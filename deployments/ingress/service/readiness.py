@@ -46,7 +46,7 @@ class Level(str, Enum):
     WAITING = "waiting"
     """Starting, or not answering at the moment."""
     FAILED = "failed"
-    """An operator has to repair it."""
+    """An operator has to repair it, or the database of the index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,8 @@ def _of_index(answer: Any) -> StageState:
     health: IndexHealth = answer
     if health.status == "ready":
         return READY
-    level = Level.FAILED if health.status == "failed" else Level.DEGRADED
+    failed = health.status in ("failed", "unavailable")
+    level = Level.FAILED if failed else Level.DEGRADED
     return StageState(level, f"{health.status}: {health.problem}")
 
 

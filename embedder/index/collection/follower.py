@@ -26,7 +26,10 @@ logger = logging.getLogger(__name__)
 
 
 class Follower:
-    """Opens, replaces and drops collections, and applies their logs; safe from several threads."""
+    """Opens, replaces and drops collections, and applies their logs; safe from several threads.
+
+    ``problem`` is why the log could not be read the last time, None if it could.
+    """
 
     def __init__(
         self,
@@ -34,6 +37,7 @@ class Follower:
         collections: CollectionRegistry,
         load: Callable[[CollectionRow], OpenCollection],
     ) -> None:
+        self.problem: Unavailable | None = None
         self._log = log
         self._collections = collections
         self._load = load
@@ -49,16 +53,12 @@ class Follower:
             StageUnavailable: the log cannot be read.
             StorageDamaged: the rows of the collections themselves are damaged.
         """
-        known = self._collections.names() if names is None else [*filter(_is_name, names)]
-        before = {name: self._collections.open.get(name) for name in known}
-        reached = {one: one.sequence for one in before.values() if one is not None}
-        rows = {str(row.name): row for row in self._log.heads(None if names is None else known)}
-        for name in {*known, *rows}:
-            row, collection = rows.get(name), before.get(name)
-            if row is not None and collection is not None and row.id == collection.id:
-                self._check_kept(collection, reached[collection], row)
-            while not self._is_reached(name, row):
-                row = self._renew(name)
+        try:
+            self._follow(names)
+        except Unavailable as error:
+            self.problem = error
+            raise
+        self.problem = None
 
     def compare(self, name: str, loaded: OpenCollection | None = None) -> CollectionRow | None:
         """Drop or replace the collection of a name, as the log says now, and return its row.
@@ -80,6 +80,18 @@ class Follower:
             self.compare(name, loaded)
         except Unavailable as error:
             logger.warning("collection %r changed, and is read again later: %r", name, error)
+
+    def _follow(self, names: Collection[str] | None) -> None:
+        known = self._collections.names() if names is None else [*filter(_is_name, names)]
+        before = {name: self._collections.open.get(name) for name in known}
+        reached = {one: one.sequence for one in before.values() if one is not None}
+        rows = {str(row.name): row for row in self._log.heads(None if names is None else known)}
+        for name in {*known, *rows}:
+            row, collection = rows.get(name), before.get(name)
+            if row is not None and collection is not None and row.id == collection.id:
+                self._check_kept(collection, reached[collection], row)
+            while not self._is_reached(name, row):
+                row = self._renew(name)
 
     def _is_reached(self, name: str, row: CollectionRow | None) -> bool:
         """Apply the log of a collection; return False if another one has its name."""

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from embedder.core.errors import StageUnavailable
+
 
 @dataclass(frozen=True, slots=True)
 class RecoveryReport:
@@ -17,8 +19,10 @@ class RecoveryReport:
     was_clean: bool
 
 
-Status = Literal["ready", "degraded", "read_only", "failed"]
-"""``degraded``: some collections are damaged, and all others are served."""
+Status = Literal["ready", "degraded", "read_only", "unavailable", "failed"]
+"""``degraded``: some collections are damaged, and all others are served. ``unavailable``: the
+database does not answer, so that only stale searches are served.
+"""
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,19 @@ class IndexStats(IndexHealth):
 
 
 def health_of(
-    failure: Exception | None, refusal: Exception | None, damaged: Sequence[Exception]
+    failure: Exception | None,
+    refusal: Exception | None,
+    damaged: Sequence[Exception],
+    lost: Exception | None = None,
 ) -> IndexHealth:
-    """Return the worst that applies: the shard failed, refuses writes, or lacks collections."""
-    if failure is not None:
+    """Return the worst that applies: the shard failed, refuses writes, or lacks collections.
+
+    ``lost`` says why its database does not answer.
+    """
+    if failure is not None and not isinstance(failure, StageUnavailable):
         return IndexHealth("failed", str(failure))
+    if (lost := failure or lost) is not None:
+        return IndexHealth("unavailable", str(lost))
     if refusal is not None:
         return IndexHealth("read_only", str(refusal))
     if damaged:

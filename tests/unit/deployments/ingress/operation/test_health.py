@@ -132,6 +132,7 @@ async def test_a_probe_selects_the_capabilities_that_it_needs(query: str, status
         (IndexHealth("degraded", "collection 'a' is damaged"), "degraded", 200),
         (IndexHealth("read_only", "no space is left"), "degraded", 200),
         (IndexHealth("failed", "restore it"), "failed", 503),
+        (IndexHealth("unavailable", "no database"), "failed", 503),
     ],
 )
 async def test_a_damaged_index_is_named_and_embeddings_stay_ready(
