@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deployments.commands.arguments import Commands, add_command, add_config, add_service
 from deployments.commands.connecting import connected
-from deployments.launch.passwords import hide_passwords
+from deployments.launch.database.passwords import hide_passwords
 from deployments.launch.preflight import check_contents, read_config
 from deployments.launch.services import choose
 from embedder.core.errors import ConfigurationError

@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from deployments.data import data_directory
-from deployments.launch.passwords import hide_passwords
+from deployments.launch.database.passwords import hide_passwords
 from deployments.launch.ports import reserved_block
 from deployments.launch.preflight import (
     base_url,

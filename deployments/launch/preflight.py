@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from deployments.data import check_data, data_directory
-from deployments.launch.database import check_index_database
+from deployments.launch.database.checking import check_index_database
 from deployments.launch.exposure import LOOPBACK
 from deployments.launch.model_list import listed_models
 from deployments.launch.ports import listener

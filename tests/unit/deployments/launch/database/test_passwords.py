@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deployments.launch.passwords import hide_passwords
+from deployments.launch.database.passwords import hide_passwords
 from embedder.core.private_files import OWNER_ONLY
 from tests.unit.deployments.launch.test_preflight import document
 from tests.unit.index.storage.postgres.postgres_server import PASSWORD, running_server

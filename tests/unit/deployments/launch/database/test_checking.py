@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from deployments.cli import main
-from deployments.launch.database import check_index_database
+from deployments.launch.database.checking import check_index_database
 from deployments.launch.preflight import check
 from deployments.settings.service import ServeSettings
 from embedder.core.errors import ConfigurationError

@@ -1,0 +1,1 @@
+"""The database of the index as `embedder serve` finds it: its check, and its password."""
