@@ -18,6 +18,7 @@ class ShardObjects:
     Raises:
         ConfigurationError: the driver is not installed, or refuses the URL or its configuration.
         MissingExtra: fsspec is not installed.
+        StageUnavailable: the store of the index does not answer.
     """
 
     def __init__(
@@ -26,14 +27,15 @@ class ShardObjects:
         assert settings.snapshots is not None
         self._store = store
         self._objects = ObjectStore(settings.snapshots, f"{store.uuid}/{number_of(name)}")
-        self._downloads = Downloads(self._objects, settings)
+        self._downloads = Downloads(self._objects, store.history(), settings)
         shard = ShardState(
             store.leads,
+            store.history,
             lambda: {
                 one.uuid: one.state.segments if one.state else ()
                 for one in collections.open.values()
             },
-            lambda: {row.uuid: row.sequence for row in store.collections()},
+            lambda: {row.uuid for row in store.collections()},
             settings.recovery_s,
         )
         self._uploads = Uploads(self._objects, shard)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.core.private_files import create, make_folder
-from embedder.index.objects.object_name import ObjectName
+from embedder.index.objects.object_name import ObjectName, digest_of
 from embedder.index.objects.object_store import ObjectStore, ObjectStoreFailed
 from embedder.index.segments.merge_policy import kind_of_segment, rebuild_s
 from embedder.index.segments.snapshot_folder import MIN_LIVE_SHARE, SnapshotFolder
@@ -30,10 +30,11 @@ logger = logging.getLogger(__name__)
 
 
 class Downloads:
-    """Fills the snapshot folders of a shard; one thread at a time."""
+    """Fills the snapshot folders of a shard with objects of one history; one thread at a time."""
 
-    def __init__(self, store: ObjectStore, settings: IndexSettings) -> None:
+    def __init__(self, store: ObjectStore, history: str, settings: IndexSettings) -> None:
         self._store = store
+        self._history = digest_of(history)
         self._settings = settings
         self._gave_up = False
         self.damaged = 0
@@ -90,10 +91,12 @@ class Downloads:
         names = []
         for text, size in self._store.find(folder.identity.collection).items():
             name = ObjectName.parse(text)
-            if name is not None and name.size != size:
-                self._reject(name, f"has {size} bytes")
-            elif name is not None:
+            if name is None or name.history != self._history:
+                continue
+            if name.size == size:
                 names.append(name)
+            else:
+                self._reject(name, f"has {size} bytes")
         headers = {}
         blocks = self._read(names, [0] * len(names), [HEADER_BYTES] * len(names))
         for name, block in blocks.items():

@@ -12,12 +12,12 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from embedder.core.errors import EmbedderError
-from embedder.index.objects.object_name import ObjectName
+from embedder.index.objects.object_name import ObjectName, digest_of
 from embedder.index.objects.object_store import ObjectStore, ObjectStoreFailed
 from embedder.index.segments.merge_policy import to_save
 from embedder.index.segments.segment import Segment
@@ -41,14 +41,15 @@ logger = logging.getLogger(__name__)
 class ShardState:
     """What an upload needs of a shard.
 
-    ``leads`` tells whether this replica is the one that uploads. ``segments`` are those of each
-    open collection by UUID. ``heads`` are the last sequence numbers of all collections by UUID, as
-    the store has them now.
+    ``leads`` tells whether this replica is the one that uploads, and ``history`` is `Store.history`
+    now. ``segments`` are those of each open collection by UUID, ``known`` the UUIDs of all
+    collections that are stored.
     """
 
     leads: Callable[[], bool]
+    history: Callable[[], str]
     segments: Callable[[], dict[str, tuple[Segment, ...]]]
-    heads: Callable[[], dict[str, int]]
+    known: Callable[[], Collection[str]]
     recovery_s: float
 
 
@@ -64,7 +65,7 @@ class Uploads:
         self._store = store
         self._shard = shard
         self._clock = clock
-        self._names: dict[tuple[int, int, int], ObjectName] = {}
+        self._names: dict[tuple[str, int, int, int], ObjectName] = {}
         self._done: Collection[ObjectName] = ()
         self._list_at = -math.inf
         self._unused: dict[ObjectName, float] = {}
@@ -106,7 +107,7 @@ class Uploads:
             self._list_at, self._unused = -math.inf, {}
             return
         segments = self._shard.segments()
-        wanted = self._wanted(segments)
+        wanted = self._wanted(segments, digest_of(self._shard.history()))
         if wanted.keys() == self._done and now < self._list_at:
             return
         stored = {
@@ -114,18 +115,18 @@ class Uploads:
             for text, size in self._store.find().items()
             if (name := ObjectName.parse(text)) is not None
         }
-        heads = self._shard.heads()
         for name, path in wanted.items():
             if self._stop.is_set():
                 return
-            if stored.get(name) != name.size and name.sequence <= heads.get(name.collection, -1):
+            if stored.get(name) != name.size:
                 self._store.put(path, str(name))
         self._unused = {name: self._unused.get(name, now) for name in stored.keys() - wanted}
-        for name in self._due(now, segments, heads):
-            self._store.remove(str(name))
+        self._remove_unused(now, segments)
         self._done, self._list_at = wanted.keys(), now + LIST_S
 
-    def _wanted(self, segments: dict[str, tuple[Segment, ...]]) -> dict[ObjectName, Path]:
+    def _wanted(
+        self, segments: dict[str, tuple[Segment, ...]], history: str
+    ) -> dict[ObjectName, Path]:
         """Return the name and the file of each saved segment; new files are read."""
         wanted, known = {}, {}
         for collection, some in segments.items():
@@ -133,8 +134,10 @@ class Uploads:
                 try:
                     stat = path.stat()
                     # A number of a snapshot may return after a restart, so the path is not enough.
-                    key = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-                    name = self._names.get(key) or ObjectName.of(path, collection, sequence)
+                    key = (history, stat.st_ino, stat.st_mtime_ns, stat.st_size)
+                    name = self._names.get(key) or ObjectName.of(
+                        path, collection, history, sequence
+                    )
                 except FileNotFoundError:  # the segment was merged meanwhile
                     continue
                 known[key] = name
@@ -142,22 +145,18 @@ class Uploads:
         self._names = known
         return wanted
 
-    def _due(
-        self, now: float, segments: dict[str, tuple[Segment, ...]], heads: dict[str, int]
-    ) -> Iterator[ObjectName]:
-        """Yield the objects to remove.
+    def _remove_unused(self, now: float, segments: dict[str, tuple[Segment, ...]]) -> None:
+        """Remove the objects whose time is over.
 
-        One that is newer than its collection was stored before the database lost writes, which
-        later ones may replace under the same numbers: it goes at once. The unused objects of a
-        collection that is not saved well enough stay, because it has no others.
+        Those of a collection that is not saved well enough stay: it has no others.
         """
-        for name, since in self._unused.items():
+        due = [name for name, since in self._unused.items() if now - since >= GRACE_S]
+        known = self._shard.known() if due else ()
+        for name in due:
             some = segments.get(name.collection)
-            is_replaced = some is not None and to_save(some, self._shard.recovery_s) is None
-            if name.sequence > heads.get(name.collection, name.sequence) or (
-                now - since >= GRACE_S and (is_replaced or name.collection not in heads)
-            ):
-                yield name
+            is_saved = some is not None and to_save(some, self._shard.recovery_s) is None
+            if is_saved or name.collection not in known:
+                self._store.remove(str(name))
 
     def _repeat(self) -> None:
         while not self._stop.wait(INTERVAL_S):

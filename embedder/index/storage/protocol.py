@@ -157,6 +157,16 @@ class Store(Protocol):
         Collections without a name are deleted, except the numbers that ``spared`` has at each step.
         """
 
+    def history(self) -> str:
+        """Return a name of the history that the rows have; it may have another one at any time.
+
+        Another history may give the same numbers to other rows: that of a copy of the database, or
+        of a host that has taken over, which may lack the last writes of the former one.
+
+        Raises:
+            StageUnavailable: the database does not answer.
+        """
+
     def leads(self) -> bool:
         """Return whether this process does the work that one process does for a shard.
 

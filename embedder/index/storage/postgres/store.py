@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
+from typing import Any
 
 from embedder.index.storage.postgres.change_log import PostgresLog
 from embedder.index.storage.postgres.committer import Committer
@@ -15,6 +16,10 @@ from embedder.index.storage.postgres.transaction import PostgresTransaction
 from embedder.index.storage.protocol import Effect, T, Transaction, Write
 from embedder.index.storage.records import CollectionRow
 
+_HISTORY = """
+SELECT format('%%s-%%s-%%s', system_identifier, oid, left(pg_walfile_name(pg_current_wal_lsn()), 8))
+FROM pg_control_system(), pg_database WHERE datname = current_database()
+"""
 _LEAD = "SELECT pg_try_advisory_lock(1163216209, %s)"
 """The connection keeps the lock until it is closed; it may take a lock that it has again."""
 
@@ -68,13 +73,21 @@ class PostgresStore:
         """Start to delete the rows of collections without a name; see `Store.reclaim`."""
         reclaim(self._committer, self._session.has_unnamed, spared)
 
+    def history(self) -> str:
+        """Return the cluster, the database and the timeline; see `Store.history`."""
+        return str(self._value(_HISTORY))
+
     def leads(self) -> bool:
         """Return whether this process leads the shard; see `Store.leads`."""
+        return bool(self._value(_LEAD, self._session.shard))
 
-        def write(rows: Transaction) -> Effect[bool]:
+    def _value(self, query: str, *parameters: object) -> Any:
+        """Return the value of a query of the connection that writes."""
+
+        def write(rows: Transaction) -> Effect[Any]:
             assert isinstance(rows, PostgresTransaction)
-            ((leads,),) = rows.rows(_LEAD, rows.shard)
-            return lambda: bool(leads)
+            ((value,),) = rows.rows(query, *parameters)
+            return lambda: value
 
         return self.submit(write).result()
 

@@ -103,6 +103,10 @@ class SqliteStore:
         """Start to release the space of deleted points and collections; see `Store.reclaim`."""
         reclaim(self._committer, self._connection, spared)
 
+    def history(self) -> str:
+        """Return the identity of the file."""
+        return self.uuid
+
     def leads(self) -> bool:
         """Return True: the directory has one owner."""
         return True

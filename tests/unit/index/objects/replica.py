@@ -34,13 +34,14 @@ class Replica:
     def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
         self.leads = True
+        self.history = "one"
         self.now = 0.0
         settings = small_settings(folder, recovery_s=RECOVERY_S)
         store = SqliteStore(folder, 0, durable=True)
         rows, self.database = store.collections(), store.uuid
         store.close()
         self.objects = ObjectStore(url, self.database)
-        self.downloads = Downloads(self.objects, settings)
+        self.downloads = Downloads(self.objects, self.history, settings)
         for row in rows:
             if row.width is not None:
                 identity = SnapshotIdentity(
@@ -55,11 +56,12 @@ class Replica:
         collections = self.index._shard.collections
         return ShardState(
             lambda: self.leads,
+            lambda: self.history,
             lambda: {
                 one.uuid: one.state.segments if one.state else ()
                 for one in collections.open.values()
             },
-            lambda: {row.uuid: row.sequence for row in self.index._shard.store.collections()},
+            lambda: {row.uuid for row in self.index._shard.store.collections()},
             RECOVERY_S,
         )
 

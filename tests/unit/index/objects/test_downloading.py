@@ -25,7 +25,7 @@ def test_an_object_is_chosen_if_half_of_its_points_are_in_no_newer_one(
     objects: list[tuple[int, set[int]]], held: list[set[int]]
 ) -> None:
     names = {
-        ObjectName("c", sequence, len(pks), str(number)): pks
+        ObjectName("c", "h", sequence, len(pks), str(number)): pks
         for number, (sequence, pks) in enumerate(objects)
     }
     order = sorted(names, key=lambda name: (-name.sequence, -name.size))

@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.index.objects.object_name import ObjectName
+from embedder.index.objects.object_name import ObjectName, digest_of
 
 HEX = st.text("0123456789abcdef", min_size=32, max_size=32)
 
@@ -17,7 +17,7 @@ HEX = st.text("0123456789abcdef", min_size=32, max_size=32)
 def test_a_name_is_read_back(
     collection: str, sequence: int, size: int, digest: tuple[str, str]
 ) -> None:
-    name = ObjectName(collection, sequence, size, "".join(digest))
+    name = ObjectName(collection, digest_of(collection), sequence, size, "".join(digest))
 
     assert ObjectName.parse(str(name)) == name
 
@@ -33,7 +33,7 @@ def test_a_name_has_the_size_and_the_digest_of_its_file(tmp_path: Path) -> None:
     content = bytes(range(256)) * 5000
     (tmp_path / "x").write_bytes(content)
 
-    name = ObjectName.of(tmp_path / "x", "0" * 32, 7)
+    name = ObjectName.of(tmp_path / "x", "0" * 32, "1" * 16, 7)
 
     digest = hashlib.sha256(content).hexdigest()
-    assert name == ObjectName("0" * 32, 7, len(content), digest)
+    assert name == ObjectName("0" * 32, "1" * 16, 7, len(content), digest)

@@ -104,27 +104,6 @@ def test_objects_stay_while_the_segments_that_replace_them_are_not_saved(
     second.close()
 
 
-def test_objects_that_are_newer_than_a_restored_database_are_removed_at_once(
-    replica: Replica, url: str, tmp_path: Path
-) -> None:
-    replica.put(0, 20)
-    replica.uploads.run()
-    (sound,) = replica.stored()
-    replica.close()
-    earlier = on_empty_node(replica, tmp_path / "second")
-    later = Replica(replica.folder, url)
-    later.put(20, 20)
-    later.uploads.run()
-    assert len(later.stored()) == 2
-    later.close()
-    second = Replica(earlier, url)
-    second.uploads.run()
-
-    assert second.stored() == [sound]
-    assert len(second.found()) == 20
-    second.close()
-
-
 def test_other_files_are_left_alone(replica: Replica) -> None:
     replica.put()
     replica.uploads.run()

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from embedder.index.objects.object_store import ObjectStore, ObjectStoreFailed
+from embedder.index.objects.uploading import GRACE_S
 from tests.unit.index.objects.replica import COUNT, Replica, nearest, on_empty_node, restarted
+from tests.unit.index.small_index import save
 
 
 def test_an_empty_node_downloads_what_was_saved_and_reads_the_rest(
@@ -125,3 +127,34 @@ def test_an_interrupted_run_is_finished_by_the_next(
     second = restarted(replica, tmp_path / "second", url)
     assert (second.read, second.found()) == (0, nearest())
     second.close()
+
+
+def test_objects_of_another_history_are_not_used_but_replaced(
+    replica: Replica, url: str, tmp_path: Path
+) -> None:
+    replica.put()
+    replica.history = "two"
+    replica.uploads.run()
+    second = restarted(replica, tmp_path / "second", url)
+    assert (second.read, second.found()) == (COUNT, nearest())
+    save(second.index, "c")
+    second.uploads.run()
+    assert len(second.stored()) == 2
+
+    third = restarted(second, tmp_path / "third", url)
+    assert (third.read, third.found()) == (0, nearest())
+    third.uploads.run()
+    third.now = GRACE_S
+    third.uploads.run()
+    assert len(third.stored()) == 1
+    third.close()
+
+
+def test_a_new_history_uploads_the_same_segments_again(replica: Replica) -> None:
+    replica.put()
+    for history in ("one", "two", "two"):
+        replica.history = history
+        replica.uploads.run()
+
+    assert len(replica.stored()) == 2
+    replica.close()

@@ -1,4 +1,4 @@
-"""One process at a time leads a shard, and another one follows when it is gone."""
+"""One process at a time leads a shard, and each history of a database has a name of its own."""
 
 from __future__ import annotations
 
@@ -58,3 +58,24 @@ def test_a_lost_connection_ends_the_lead(opened: Opened, server: PostgresServer)
 
     assert eventually(lambda: _leads(second))
     assert not first.leads()
+
+
+def test_a_copy_and_a_host_that_takes_over_have_another_history(
+    opened: Opened, server: PostgresServer, url: str
+) -> None:
+    from embedder.index.storage.postgres.store import PostgresStore
+
+    first = opened(0)
+    history = first.history()
+    assert opened(1).history() == first.history() == history
+    standby = server.make_standby()
+    standby.start()
+    standby.promote()
+    database = url.rpartition("@/")[2].partition("?")[0]
+    after = PostgresStore(standby.url(database), 0, 2)
+    copy = PostgresStore(server.create_database(), 0, 2)
+
+    assert len({history, after.history(), copy.history()}) == 3
+    for store in (after, copy):
+        store.close()
+    standby.stop()
