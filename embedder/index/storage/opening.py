@@ -46,7 +46,7 @@ def check_database(url: SecretStr, shards: int) -> str:
         StageUnavailable, StorageReadOnly: as `open_store`.
     """
     require_psycopg()
-    from embedder.index.storage.postgres.connection.writing_session import WritingSession
+    from embedder.index.storage.postgres.writing.writing_session import WritingSession
 
     session = WritingSession(url.get_secret_value(), 0, shards)
     session.close()

@@ -2,7 +2,7 @@
 
 A point is its own entry in the log: its seq is the number of the write that stored its present
 content, so that earlier contents take no space. A deletion is a row of its own, until
-`forget_deletions` removes it.
+`embedder.index.storage.postgres.writing.upkeep` removes it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from embedder.index.storage.postgres.connection.limited_connection import Limite
 from embedder.index.storage.postgres.filter_sql import Parameters
 from embedder.index.storage.postgres.reading import PostgresReader
 from embedder.index.storage.postgres.snapshot import PostgresSnapshot
-from embedder.index.storage.postgres.transaction import PostgresTransaction
 from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.row_encoding import decode_vectors
 from embedder.index.storage.staging import is_staged_name
@@ -36,13 +35,6 @@ ORDER BY p.seq FETCH FIRST %s ROWS WITH TIES
 _DELETED = """
 SELECT pk FROM embedder.deletions WHERE collection = %s AND seq > %s AND seq <= %s ORDER BY seq, pk
 """
-_FORGET = """
-WITH moved AS (
-    UPDATE embedder.collections SET log_start = greatest(log_start, %s) WHERE id = %s RETURNING id
-)
-DELETE FROM embedder.deletions WHERE collection IN (SELECT id FROM moved) AND seq <= %s
-"""
-
 
 LIMIT = 4096
 """About how many stored points one answer has."""
@@ -123,8 +115,3 @@ def changes_since(
         decode_vectors(snapshot.location, names, blobs, crcs, width or 0),
         np.array([pk for (pk,) in deleted], np.int64),
     )
-
-
-def forget_deletions(transaction: PostgresTransaction, collection: int, upto: int) -> None:
-    """Remove deletions up to a sequence number from the log."""
-    transaction.db.execute(_FORGET, (upto, collection, upto))

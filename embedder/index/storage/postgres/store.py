@@ -7,12 +7,12 @@ from concurrent.futures import Future
 from typing import Any
 
 from embedder.index.storage.postgres.change_log import PostgresLog
-from embedder.index.storage.postgres.committer import Committer
 from embedder.index.storage.postgres.connection.idle_connections import IdleConnections
-from embedder.index.storage.postgres.connection.writing_session import WritingSession
 from embedder.index.storage.postgres.reading import PostgresReader
-from embedder.index.storage.postgres.reclaiming import reclaim
 from embedder.index.storage.postgres.transaction import PostgresTransaction
+from embedder.index.storage.postgres.writing.committer import Committer
+from embedder.index.storage.postgres.writing.reclaiming import reclaim
+from embedder.index.storage.postgres.writing.writing_session import WritingSession
 from embedder.index.storage.protocol import Effect, T, Transaction, Write
 from embedder.index.storage.records import CollectionRow
 

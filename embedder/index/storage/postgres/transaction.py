@@ -22,15 +22,14 @@ from embedder.index.contract.filters import Filter
 from embedder.index.contract.limits import MAX_DELETED
 from embedder.index.contract.points import Spec
 from embedder.index.storage.postgres.collection_table import (
-    COLUMNS,
     INSERT,
     UPDATE,
-    as_collection,
     decoded,
     encoded,
     update_parameters,
 )
 from embedder.index.storage.postgres.filter_sql import to_sql
+from embedder.index.storage.postgres.locked_collections import LockedCollections
 from embedder.index.storage.postgres.point_rows import (
     NewRows,
     delete_rows,
@@ -41,17 +40,13 @@ from embedder.index.storage.postgres.schema import check_version
 from embedder.index.storage.postgres.snapshot import PostgresSnapshot
 from embedder.index.storage.records import CollectionRow, OutdatedPoint, new_collection
 from embedder.index.storage.row_encoding import EncodedRows, checksum, vector_checksum, versioned
-from embedder.index.storage.staging import FILLING_PREFIX, FROZEN_PREFIX, is_staged_name
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
-_VERSION = "(SELECT version FROM embedder.meta)"
-_LOCK = f"""
-SELECT {_VERSION}, {COLUMNS} FROM embedder.collections
-WHERE shard = %s AND name = ANY(%b) ORDER BY name FOR UPDATE
-"""  # noqa: S608 - constants
-_LOCK_SHARD = f"SELECT {_VERSION} FROM embedder.shards WHERE number = %s FOR UPDATE"  # noqa: S608
+_LOCK_SHARD = """
+SELECT (SELECT version FROM embedder.meta) FROM embedder.shards WHERE number = %s FOR UPDATE
+"""
 _PKS = """
 SELECT p.pk FROM unnest(%b::bytea[]) AS given(id) CROSS JOIN LATERAL (
     SELECT pk FROM embedder.points WHERE collection = %s AND id = given.id LIMIT 1) AS p
@@ -87,7 +82,9 @@ class PostgresTransaction(PostgresSnapshot):
         super().__init__(db, shard, location)
         self.writer = writer
         self._has_unnamed = has_unnamed
-        self._locked: dict[str, CollectionRow | None] = {}
+        self.stored = self.deleted = 0
+        """How many points this transaction has stored and deleted."""
+        self.locked = LockedCollections(db, shard, location)
 
     def find_collection(self, name: str) -> CollectionRow | None:
         """Return the collection of this name, or None; no other write changes it meanwhile.
@@ -95,31 +92,7 @@ class PostgresTransaction(PostgresSnapshot):
         Raises:
             NewerFormat: a later version has migrated the tables.
         """
-        if name not in self._locked:
-            self._lock(name)
-        return self._locked.get(name)
-
-    def forget(self) -> None:
-        """Read all collections again, after a part of the transaction was undone."""
-        self._locked.clear()
-
-    def _lock(self, name: str) -> None:
-        """Lock the collection of this name and its staged ones, which only its writers change.
-
-        The second statement sees what the first one has waited for. In a pipeline, both take one
-        round trip.
-        """
-        staged = [] if is_staged_name(name) else [FILLING_PREFIX + name, FROZEN_PREFIX + name]
-        given = [[name.encode()], [one.encode() for one in staged]]
-        found = [self.db.execute(_LOCK, (self.shard, some), binary=True) for some in given if some]
-        rows = [row for cursor in found for row in cursor.fetchall()]
-        for version, *values in rows:
-            check_version(version, self.location)
-            row = as_collection(values, self.location)
-            self._locked[str(row.name)] = row
-        if name in self._locked:
-            for one in staged:
-                self._locked.setdefault(one, None)
+        return self.locked.find(name)
 
     def insert_collection(self, name: str | None, spec: Spec) -> CollectionRow:
         """Insert an empty collection; without a name, no reader finds it.
@@ -187,6 +160,7 @@ class PostgresTransaction(PostgresSnapshot):
             return row
         sequence = row.sequence + 1
         deleted = delete_rows(self.db, row.id, sequence, pks)
+        self.deleted += deleted
         return self.update_collection(replace(row, sequence=sequence, count=row.count - deleted))
 
     def fill_staged(
@@ -233,18 +207,16 @@ class PostgresTransaction(PostgresSnapshot):
         pks, added = put_points(self.db, row.id, rows)
         updated = replace(row, count=row.count + added)
         put_vectors(self.db, row.id, pks, rows)
+        self.stored += len(pks)
         self._update(updated, used=len(pks))
         return pks, updated
 
     def _update(self, row: CollectionRow, used: int = 0) -> None:
         """Store a collection of which ``used`` more pks are assigned."""
         self.db.execute(UPDATE, update_parameters(row, used))
-        for name in [name for name, one in self._locked.items() if one and one.id == row.id]:
-            del self._locked[name]
+        self.locked.replace(row)
         if row.name is None:
             self._has_unnamed.set()
-        else:
-            self._locked[row.name] = row
 
     def _lock_shard(self) -> None:
         """Let no other process create or delete collections of this shard meanwhile."""

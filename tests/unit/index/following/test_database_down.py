@@ -39,7 +39,7 @@ def server() -> Iterator[PostgresServer]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a write that meets a lost connection fail at once."""
     running_server()
-    from embedder.index.storage.postgres import committer
+    from embedder.index.storage.postgres.writing import committer
 
     monkeypatch.setattr(committer, "PATIENCE_S", 0.0)
 

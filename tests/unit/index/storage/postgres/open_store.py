@@ -58,3 +58,10 @@ def end_sessions(url: str) -> None:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
+
+
+def commits(url: str) -> int:
+    """Return how often the one process that writes to a database has committed."""
+    with psycopg.connect(url) as db:
+        ((counted,),) = db.execute("SELECT commits FROM embedder.writers").fetchall()
+    return int(counted)

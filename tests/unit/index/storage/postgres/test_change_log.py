@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedder.index.storage.postgres.change_log import forget_deletions
+from embedder.index.storage.postgres.writing import upkeep
 from embedder.index.storage.row_encoding import encode
 from tests.unit.index.storage.postgres.points import named
 from tests.unit.index.storage.postgres.postgres_server import PostgresServer
@@ -98,13 +98,16 @@ def test_a_page_holds_whole_writes(database: OpenDatabase) -> None:
     assert (found.sequence, found.head) == (2, 3)
 
 
-def test_a_follower_of_forgotten_deletions_reads_everything_again(database: OpenDatabase) -> None:
+def test_a_follower_of_forgotten_deletions_reads_everything_again(
+    database: OpenDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     row = database.create()
     pks = database.put(named("a", "b"))
     database.delete(pks[:1])
     database.put(named("c"))
+    monkeypatch.setattr(upkeep, "KEPT_DELETIONS", 0)
     with database.transaction() as transaction:
-        forget_deletions(transaction, row.id, 2)
+        upkeep.forget_deletions(transaction)
 
     assert database.changes(row.id, 1, 9) is None
     found = database.changes(row.id, 2, 9)

@@ -23,12 +23,12 @@ from embedder.core.cancellation import Cancellation, Cancelled, current_cancella
 from embedder.core.errors import StageUnavailable, Unavailable
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.postgres.connection.error_codes import STAGE, is_conflict
-from embedder.index.storage.postgres.connection.writing_session import (
+from embedder.index.storage.postgres.transaction import PostgresTransaction
+from embedder.index.storage.postgres.writing.repeating import Next, after_failure, is_final, pauses
+from embedder.index.storage.postgres.writing.writing_session import (
     OutcomeUnknown,
     WritingSession,
 )
-from embedder.index.storage.postgres.repeating import Next, after_failure, is_final, pauses
-from embedder.index.storage.postgres.transaction import PostgresTransaction
 from embedder.index.storage.protocol import Effect, T, Write
 
 GROUP = 256
@@ -94,6 +94,8 @@ class Committer:
                 if following is not None:
                     jobs.append(following)
             self._commit(jobs)
+            if (work := self._session.upkeep.due()) is not None:
+                self._commit([_Job(work, Future(), None)])
             if last:
                 return
 
@@ -187,7 +189,7 @@ class Committer:
             if isinstance(error, psycopg.Error) or is_final(error):
                 raise
             rows.db.execute("ROLLBACK TO write")
-            rows.forget()
+            rows.locked.forget()
             job.future.set_exception(error)
             return None
         rows.db.execute("RELEASE write")

@@ -16,10 +16,10 @@ pytest.importorskip("psycopg", reason="psycopg is not installed")
 
 import psycopg
 
-from embedder.index.storage.postgres.reclaiming import PURGE_LOCK, purge
 from embedder.index.storage.postgres.store import PostgresStore
+from embedder.index.storage.postgres.writing.reclaiming import PURGE_LOCK, purge
 from tests.unit.index.storage.postgres.open_database import OpenDatabase
-from tests.unit.index.storage.postgres.open_store import opened
+from tests.unit.index.storage.postgres.open_store import commits, opened
 from tests.unit.index.storage.postgres.points import named
 
 
@@ -79,18 +79,12 @@ def test_a_delete_of_points_looks_for_no_collection(url: str) -> None:
     with opened(url) as store:
         store.reclaim(())
         commit(store, lambda _: None)
-        before = _commits(url)
+        before = commits(url)
         for _ in range(3):
             store.reclaim(())
         commit(store, lambda _: None)
 
-        assert _commits(url) == before + 1
-
-
-def _commits(url: str) -> int:
-    with psycopg.connect(url) as db:
-        ((commits,),) = db.execute("SELECT commits FROM embedder.writers").fetchall()
-    return int(commits)
+        assert commits(url) == before + 1
 
 
 def test_a_read_during_the_deletion_finds_no_damage(database: OpenDatabase) -> None:

@@ -21,6 +21,7 @@ from embedder.index.storage.postgres.connection.error_codes import STAGE, transl
 from embedder.index.storage.postgres.connection.limited_connection import LimitedConnection
 from embedder.index.storage.postgres.schema import prepare
 from embedder.index.storage.postgres.transaction import PostgresTransaction
+from embedder.index.storage.postgres.writing.upkeep import Upkeep
 
 _LIMITS = """
 SELECT set_config('lock_timeout', '5s', false),
@@ -55,6 +56,7 @@ class WritingSession:
         self.shard = shard
         self.writer = secrets.randbits(62)
         """Tells this process from the others that write."""
+        self.upkeep = Upkeep()
         self.has_unnamed = Event()
         """Whether collections without a name may be there; at first, of an earlier process."""
         self.has_unnamed.set()
@@ -76,13 +78,12 @@ class WritingSession:
         """
         db = self._open()
         db.is_committing = False
+        rows = PostgresTransaction(db, self.shard, self.location, self.writer, self.has_unnamed)
         try:
             # In a pipeline a statement is waited for only where its rows are read.
             with translate_database_errors(self.location), db.pipeline():
                 db.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
-                yield PostgresTransaction(
-                    db, self.shard, self.location, self.writer, self.has_unnamed
-                )
+                yield rows
                 reach("commit.before")
                 db.execute(_COUNT, (self.writer,))
                 db.is_committing = True
@@ -98,6 +99,7 @@ class WritingSession:
                 ) from error
             raise
         self._commits += 1
+        self.upkeep.count(rows.stored, rows.deleted)
         reach("commit.after")
 
     def has_committed(self) -> bool:

@@ -18,8 +18,8 @@ pytest.importorskip("psycopg", reason="psycopg is not installed")
 
 import psycopg
 
-from embedder.index.storage.postgres import committer
 from embedder.index.storage.postgres.connection.limited_connection import LimitedConnection
+from embedder.index.storage.postgres.writing import committer
 from tests.unit.index.storage.postgres.open_store import end_sessions, opened, put, stored
 
 

@@ -12,8 +12,8 @@ from threading import Event
 from embedder.core.errors import EmbedderError
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.postgres.collection_table import COLUMNS, as_collection
-from embedder.index.storage.postgres.committer import Committer
 from embedder.index.storage.postgres.transaction import PostgresTransaction
+from embedder.index.storage.postgres.writing.committer import Committer
 from embedder.index.storage.protocol import Effect, Transaction
 
 PURGE_ROWS = 4096
