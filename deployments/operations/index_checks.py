@@ -60,6 +60,8 @@ def rebuild(index: StoredIndex) -> Iterator[Rebuilt]:
                 folder = stack.enter_context(closing(claim_snapshots(folder))).directory
             else:
                 delete_snapshots(folder)
-            settings = index.settings.model_copy(update={"directory": str(folder)})
+            # Without the object store, from which the old snapshots would be downloaded.
+            changed = {"directory": str(folder), "snapshots": None}
+            settings = index.settings.model_copy(update=changed)
             save_snapshots(settings, name, index.shards)
         yield Rebuilt(name, inspection, old_file)

@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 
 from deployments.operations.stored_index import StoredIndex
-from embedder.core.errors import ConfigurationError, InvalidInput, UnknownCollection
+from embedder.core.errors import ConfigurationError, InvalidInput
 from embedder.index.backup import Backup, find_parts
 from embedder.index.contract.checks import check_name
-from embedder.index.copying import Copy, Part, Progress, free_identity, run_copy
+from embedder.index.copying import Copy, Part, Progress, discard_copies, free_identity, run_copy
 from embedder.index.parquet import part_of, write_part
 from embedder.index.points_digest import PointsDigest
 from embedder.index.storage.reader import Snapshot
@@ -40,7 +40,7 @@ def copy(
     Raises:
         ConfigurationError: both are the same index, one is in use by a service, or a collection is
             not in all shards of the source.
-        UnknownCollection: the source has no collection of a given name.
+        InvalidInput: the source has no collection of a given name, or the target has another one.
     """
     if source.is_same(target):
         raise ConfigurationError("an index cannot be copied into itself")
@@ -53,6 +53,16 @@ def copy(
                 digest = run_copy(Copy(parts, name, identity), stores, progress)
             staged = any(find_staged(shard, name) for shard in rows)
             yield Copied(name, digest, was_being_reembedded=staged)
+
+
+def abandon(target: StoredIndex) -> list[str]:
+    """Delete the unfinished copies in an index; return the names of their collections.
+
+    Raises:
+        ConfigurationError: the index is in use by a service, or cannot be used.
+    """
+    with target.stores() as stores:
+        return sorted({name for store in stores for name in discard_copies(store)})
 
 
 def restore(index: StoredIndex, folder: Path, name: str, *, replacing: bool, bar: Bar) -> int:
@@ -82,7 +92,7 @@ def export(index: StoredIndex, name: str, file: Path) -> int:
     Raises:
         MissingExtra: pyarrow is not installed.
         NotWritten: the file exists, or cannot be written.
-        UnknownCollection: there is no collection with this name.
+        InvalidInput: there is no collection with this name.
     """
     with index.rows() as rows:
         parts = zip(_parts(rows, name), rows, index.names, strict=True)
@@ -96,13 +106,20 @@ def _parts(rows: Sequence[Snapshot], name: str) -> list[Part]:
     found = [None if is_staged_name(name) else shard.find_collection(name) for shard in rows]
     there = [row for row in found if row is not None]
     if not there:
-        raise UnknownCollection("collection", name)
+        raise _unknown(name, rows)
     if len(there) < len(rows) or len({row.identity for row in there}) > 1:
         raise ConfigurationError(
             f"the shards do not agree about collection {name!r}: start the service, and request "
             "the collection once, which completes its creation or deletion"
         )
     return [Part(row, partial(shard.scan, row)) for row, shard in zip(there, rows, strict=True)]
+
+
+def _unknown(name: str, rows: Sequence[Snapshot]) -> InvalidInput:
+    known = {str(row.name) for shard in rows for row in shard.collections()}
+    there = sorted(one for one in known if not is_staged_name(one))
+    problem = f"names {name!r}, which does not exist; there are: {', '.join(there) or 'none'}"
+    return InvalidInput("collection", problem)
 
 
 def _refuse_taken(rows: Snapshot, name: str) -> None:

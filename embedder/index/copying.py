@@ -88,11 +88,21 @@ def run_copy(copy: Copy, targets: Sequence[Store], progress: Progress) -> Points
         raise error.of(copy.name) from error
     if found != expected:
         for store in targets:
-            _commit(store, _discard(copy))
+            _commit(store, _discard(copy.name))
         raise ConfigurationError(_difference(copy, begun, expected, found))
     for store in targets:
         _commit(store, _publish(copy))
     return found
+
+
+def discard_copies(store: Store) -> list[str]:
+    """Delete the unfinished copies in a store; return the names of their collections."""
+    with store.reader.snapshot() as rows:
+        copies = [str(row.name) for row in rows.collections() if str(row.name).startswith(PREFIX)]
+    names = [name.removeprefix(PREFIX) for name in copies]
+    for name in names:
+        _commit(store, _discard(name))
+    return names
 
 
 def free_identity(identity: str, targets: Sequence[Store]) -> str:
@@ -192,9 +202,9 @@ def _difference(
     return f"{told}: the copy is discarded; run the command again"
 
 
-def _discard(copy: Copy) -> Write[None]:
+def _discard(name: str) -> Write[None]:
     def write(rows: Transaction) -> Effect[None]:
-        row = rows.find_collection(PREFIX + copy.name)
+        row = rows.find_collection(PREFIX + name)
         if row is not None:
             rows.update_collection(replace(row, name=None))
         return lambda: None

@@ -35,12 +35,21 @@ def add_copy(actions: Commands) -> None:
     copy.add_argument(
         "--shards", type=int, help="of a target that is created; default: those of the source"
     )
+    copy.add_argument(
+        "--abandon",
+        action="store_true",
+        help="delete unfinished copies in TO, and copy nothing",
+    )
 
 
 def _copy(options: argparse.Namespace) -> None:
-    from deployments.operations.index_copies import copy
+    from deployments.operations.index_copies import abandon, copy
     from deployments.operations.stored_index import find_index, find_or_create_index
 
+    if options.abandon:
+        deleted = abandon(find_index(options.target))
+        print(f"unfinished copies that are deleted: {', '.join(deleted) or 'none'}")
+        return
     source = find_index(options.source)
     target = find_or_create_index(options.target, options.shards, source.shards)
     for copied in copy(source, target, options.collection, points_bar):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow.parquet
@@ -14,10 +15,13 @@ import pytest
 from deployments.cli import main
 from deployments.data import recorded_shards
 from deployments.operations.stored_index import find_index
+from embedder.index.contract.points import Query
 from embedder.index.storage.failpoints import VARIABLE
 from embedder.index.storage.staging import require_collection
+from tests.unit.deployments.index_service import vectors_of
 from tests.unit.deployments.operations.stopped_index import StoppedIndex
 from tests.unit.index.storage.postgres.postgres_server import running_server
+from tests.unit.index.storage.sqlite.version_1 import downgrade
 
 KILLS = int(os.environ.get("TEST_KILLS", "2"))
 KINDS = ["files", "postgres"]
@@ -91,7 +95,8 @@ def test_a_copy_that_is_refused_says_why(
 
     assert "cannot be copied into itself" in refusal(source, str(stopped.config))
     assert "there is no index in" in refusal(target, source)
-    assert "'none', which does not exist" in refusal(source, target, "--collection", "none")
+    said = refusal(source, target, "--collection", "none")
+    assert "names 'none', which does not exist; there are: docs, other" in said
     assert f"index.shards to {stopped.shards}" in refusal(source, target, "--shards", "5")
     stopped.lose_a_row()
     assert "collection 'docs' is damaged: restore it" in refusal(source, target)
@@ -114,6 +119,49 @@ def test_a_killed_copy_continues(
     assert capsys.readouterr().out.count("copied and verified") == 2
     for name in ("docs", "other"):
         assert _points(target, name) == _points(stopped.store, name)
+
+
+def test_an_unfinished_copy_can_be_abandoned(
+    stopped: StoppedIndex, target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = ["index", "copy", stopped.store, target]
+    stopped.lose_a_row()
+    assert main(copy) == 1
+    assert main([*copy, "--abandon"]) == 0
+    assert main([*copy, "--abandon"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    with find_index(target).rows() as shards:
+        assert [row for rows in shards for row in rows.collections()] == []
+
+    assert said == [f"unfinished copies that are deleted: {one}" for one in ("docs", "none")]
+
+
+def test_a_file_of_version_1_is_copied_as_it_is(tmp_path: Path) -> None:
+    stopped = StoppedIndex(tmp_path, 1)
+    file = stopped.folders[0] / "truth.db"
+    downgrade(file)
+    before = file.read_bytes()
+    assert main(["index", "check", stopped.store]) == 0
+    assert main(["index", "copy", stopped.store, str(tmp_path / "target")]) == 0
+    assert main(["index", "export", "docs", str(tmp_path / "docs"), "--store", stopped.store]) == 0
+
+    assert file.read_bytes() == before
+    assert _points(str(tmp_path / "target"), "docs") == _points(stopped.store, "docs")
+
+
+def test_a_service_finds_the_copy_in_its_database(tmp_path: Path) -> None:
+    (tmp_path / "service").mkdir()
+    source = StoppedIndex(tmp_path, 2)
+    service = StoppedIndex(tmp_path / "service", 1, _url())
+    with closing(service.open(0)) as index:
+        index.delete("docs")
+        index.delete("other")
+        assert main(["index", "copy", source.store, service.store]) == 0
+        found = index.scroll("docs", limit=1000).records
+        hits = index.search([Query("docs", vectors_of(["aaa"])[0], 1000)])[0]
+
+    ids = {one for shard in source.ids for one in shard}
+    assert {one.id for one in found} == {one.id for one in hits} == ids
 
 
 def test_a_backup_is_restored_into_another_number_of_shards(

@@ -14,8 +14,6 @@ from deployments.cli import main
 from embedder.core.storage_errors import StaleCollection
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import Points, Query, Spec
-from embedder.index.storage.postgres.schema import SCHEMA_VERSION as POSTGRES_VERSION
-from embedder.index.storage.sqlite.schema import SCHEMA_VERSION as SQLITE_VERSION
 from embedder.index.vector_index import VectorIndex
 from embedder.settings.model import IndexSettings
 from tests.unit.index.formats.content import (
@@ -30,7 +28,7 @@ from tests.unit.index.formats.content import (
     settings_of,
     vectors,
 )
-from tests.unit.index.formats.writing import FOLDER, SHARD
+from tests.unit.index.formats.writing import DATABASE, FILES, FOLDER, SHARD
 from tests.unit.index.small_index import ALL_FIELDS
 from tests.unit.index.storage.postgres.postgres_server import running_server
 
@@ -78,9 +76,7 @@ def index(example: Example) -> Iterator[VectorIndex]:
 
 
 def test_there_are_examples_of_the_present_versions() -> None:
-    names = {path.name for path in EXAMPLES}
-
-    assert {f"sqlite-{SQLITE_VERSION}.tar.xz", f"postgres-{POSTGRES_VERSION}.sql"} <= names
+    assert {FILES, DATABASE} <= {path.name for path in EXAMPLES}
 
 
 def test_all_points_are_there_in_the_order_of_insertion(index: VectorIndex) -> None:

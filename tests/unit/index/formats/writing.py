@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from embedder.index.segments.snapshot_format import FORMAT
 from embedder.index.storage.postgres import schema as postgres_schema
 from embedder.index.storage.sqlite.schema import SCHEMA_VERSION
 from embedder.index.vector_index import VectorIndex
@@ -17,17 +18,19 @@ from tests.unit.index.storage.postgres.postgres_server import PASSWORD, running_
 
 FOLDER = Path(__file__).parent
 SHARD = "VectorIndex-0"
+FILES = f"sqlite-{SCHEMA_VERSION}-snapshots-{FORMAT}.tar.xz"
+DATABASE = f"postgres-{postgres_schema.SCHEMA_VERSION}.sql"
 
 
 def main() -> None:
     """Write a data directory of SQLite files with snapshots, and a dump of a database."""
     with TemporaryDirectory() as folder:
         write_files(Path(folder))
-        with tarfile.open(FOLDER / f"sqlite-{SCHEMA_VERSION}.tar.xz", "w:xz") as archive:
+        with tarfile.open(FOLDER / FILES, "w:xz") as archive:
             archive.add(folder, ".", filter=_anonymous)
     url = running_server().create_database()
     write_database(url)
-    (FOLDER / f"postgres-{postgres_schema.SCHEMA_VERSION}.sql").write_bytes(_dump(url))
+    (FOLDER / DATABASE).write_bytes(_dump(url))
 
 
 def write_files(data: Path) -> None:

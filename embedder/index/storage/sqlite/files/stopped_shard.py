@@ -9,15 +9,29 @@ from pathlib import Path
 
 from embedder.core.errors import ConfigurationError
 from embedder.index.storage.lock import DirectoryLock
-from embedder.index.storage.sqlite.collection_table import FILE_NAME
+from embedder.index.storage.records import CollectionRow
+from embedder.index.storage.sqlite.collection_table import (
+    FILE_NAME,
+    as_collection,
+    stored_collections,
+)
 from embedder.index.storage.sqlite.error_codes import translate_storage_errors
 from embedder.index.storage.sqlite.schema import check_format, open_reader
 from embedder.index.storage.sqlite.snapshot import SqliteSnapshot
 
 
+class StoppedShard(SqliteSnapshot):
+    """The rows of a file of any version."""
+
+    def find_collection(self, name: str) -> CollectionRow | None:
+        """Return the collection of this name, or None."""
+        found = stored_collections(self.db, "name = ?", (name,))
+        return as_collection(found[0]) if found else None
+
+
 @contextmanager
-def read_stopped(directory: Path) -> Iterator[SqliteSnapshot]:
-    """Yield the rows of a shard, of any version, and lock its directory meanwhile.
+def read_stopped(directory: Path) -> Iterator[StoppedShard]:
+    """Yield the rows of a shard, and lock its directory meanwhile.
 
     Raises:
         ConfigurationError: the directory has no file.
@@ -31,7 +45,7 @@ def read_stopped(directory: Path) -> Iterator[SqliteSnapshot]:
     with closing(DirectoryLock(directory)), connected(directory) as db:
         check_format(db, path)
         db.execute("BEGIN")
-        yield SqliteSnapshot(db, path)
+        yield StoppedShard(db, path)
 
 
 @contextmanager
