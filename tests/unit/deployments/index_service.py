@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from itertools import chain, cycle
 from pathlib import Path
 from typing import Any, cast
 
@@ -64,17 +65,40 @@ class LetterIngress:
         return vectors_of(texts)
 
 
-class IndexService:
-    """A service with some shards in this process, which keep their data in a folder."""
+class InTurn:
+    """Replicas of a deployment, each of which gets every so many-th call."""
 
-    def __init__(self, folder: Path, shards: int) -> None:
+    def __init__(self, replicas: Sequence[object]) -> None:
+        self._turns = cycle(replicas)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(next(self._turns), name)
+
+
+class IndexService:
+    """A service with some shards in this process, which keep their data in a folder.
+
+    With ``url`` each shard has ``replicas``, which get the calls in turn, over that database.
+    """
+
+    def __init__(
+        self, folder: Path, shards: int, *, url: str | None = None, replicas: int = 1
+    ) -> None:
+        index = {"shards": shards, "reserve_bytes": 0, "url": url}
         settings = ServeSettings.model_validate(
-            {"data_directory": str(folder), "index": {"shards": shards, "reserve_bytes": 0}}
+            {
+                "data_directory": str(folder),
+                "index": index,
+                "vector_index": {"max_replicas": replicas},
+            }
         )
         self.fake_ingress = LetterIngress()
         names = [f"VectorIndex-{at}" for at in range(shards)]
-        self.index = {name: IndexReplica(settings, name) for name in names}
-        self.handles = {name: LocalHandle(shard) for name, shard in self.index.items()}
+        self.replicas = {
+            name: [IndexReplica(settings, name) for _ in range(replicas)] for name in names
+        }
+        self.index = {name: of_shard[0] for name, of_shard in self.replicas.items()}
+        self.handles = {name: LocalHandle(InTurn(one)) for name, one in self.replicas.items()}
 
     @property
     def ingress(self) -> Handle:
@@ -85,8 +109,8 @@ class IndexService:
         return {name: as_handle(one) for name, one in self.handles.items()}
 
     def close(self) -> None:
-        for shard in self.index.values():
-            asyncio.run(shard._stop())
+        for replica in chain.from_iterable(self.replicas.values()):
+            asyncio.run(replica._stop())
 
     def as_running(self) -> RunningService:
         return cast("RunningService", self)

@@ -52,9 +52,11 @@ def digits_of(texts: Sequence[str]) -> Vectors:
     return np.array([[len(text), 1, -1] for text in texts], np.float32)
 
 
-def filled_service(folder: Path, shards: int) -> IndexService:
+def filled_service(
+    folder: Path, shards: int, *, url: str | None = None, replicas: int = 1
+) -> IndexService:
     """Return a service with a collection of `TEXTS`, in the letters."""
-    made = IndexService(folder, shards)
+    made = IndexService(folder, shards, url=url, replicas=replicas)
     made.fake_ingress = TwoModels()
     lines = [PointLine(0, one, text, None, {"text": text}) for one, text in TEXTS.items()]
     operation = CollectionOperations(made.as_running())
