@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 
-# writers: how many transactions each process has committed.
+# writers: how many transactions each process has committed; only its latest session may commit.
 # name: null while a collection is restored, and after it was deleted.
 # next_pk: all pks from here on are unused. A pk is never used again.
 # restorer: the process that fills the collection until it gets its name.
@@ -35,7 +35,8 @@ CREATE SCHEMA embedder;
 CREATE TABLE embedder.meta(version integer NOT NULL, uuid text NOT NULL, shards integer NOT NULL);
 CREATE TABLE embedder.shards(number integer PRIMARY KEY);
 CREATE TABLE embedder.writers(
-    id bigint PRIMARY KEY, commits bigint NOT NULL, used_at timestamptz NOT NULL DEFAULT now()
+    id bigint PRIMARY KEY, session bigint NOT NULL, commits bigint NOT NULL,
+    used_at timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 50);
 CREATE TABLE embedder.collections(
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, shard integer NOT NULL, uuid text NOT NULL,

@@ -9,6 +9,7 @@ take steps meanwhile.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -54,6 +55,7 @@ def main() -> None:
 def run(job: dict[str, Any]) -> None:
     """Use the index until the plan or the commands end, or the process is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.register(signal.SIGUSR1)  # the parent asks where a child hangs
     failpoints.arm(job["failpoint"])
     plan = job["plan"]
     place = place_of(Path(job["directory"]), job["url"])

@@ -113,7 +113,11 @@ class CrashProcess:
         self._process.stdin.flush()
 
     def _receive(self, kind: str) -> Any:
-        event = self._answers.get(timeout=LONG_S)
+        try:
+            event = self._answers.get(timeout=LONG_S)
+        except queue.Empty:
+            os.kill(self._pid, signal.SIGUSR1)
+            raise
         if self._failure is not None:
             raise self._failure
         assert kind in event, f"{event} came instead of {kind}"

@@ -23,6 +23,8 @@ from tests.unit.index.small_index import merge_all, save
 WIDTH = 4
 OWN_IDS, SHARED_IDS = 30, 12
 SHARED = "all"
+MAX_BACKUPS = 8
+"""Backups that a world has; a client restores one of its latest three."""
 COMMON = "c"
 """The collection that all writers share; each keeper has one of its own."""
 
@@ -144,7 +146,8 @@ def apply(world: World, step: Step) -> World:
     name, given = step
     stored = world[""]
     if name == "back_up":
-        return {**world, given: stored}
+        latest = [one for one in world if one][-MAX_BACKUPS:]
+        return {"": stored, **{one: world[one] for one in latest}, given: stored}
     if name == "restore":
         return world if given[1] else {**world, "": world[given[0]]}
     if name == "upsert":

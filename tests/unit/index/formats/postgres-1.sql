@@ -160,6 +160,7 @@ ALTER TABLE ONLY embedder.vectors ALTER COLUMN vector SET STORAGE EXTERNAL;
 
 CREATE TABLE embedder.writers (
     id bigint NOT NULL,
+    session bigint NOT NULL,
     commits bigint NOT NULL,
     used_at timestamp with time zone DEFAULT now() NOT NULL
 )
@@ -618,7 +619,7 @@ INSERT INTO embedder.vectors VALUES
 --
 
 INSERT INTO embedder.writers VALUES
-	(2464073747044660435, 10, '2026-11-30 15:22:47.848694+00');
+	(2464073747044660435, 1234567890123456789, 10, '2026-11-30 15:22:47.848694+00');
 
 
 --

@@ -2,8 +2,10 @@
 
 A connection that is lost during COMMIT leaves open whether the server has committed. Each process
 has a row in ``writers`` with the number of its commits, which tells it: locking the row waits for
-the end of the lost transaction. PostgreSQL's own numbers of transactions would not tell it, because
-a server that stops before it has written one to disk assigns it again.
+the end of the lost transaction. A server that hung may still have to read that COMMIT; it then
+refuses it, because the row names a later session. PostgreSQL's own numbers of transactions would
+not tell the outcome, because a server that stops before it has written one to disk assigns it
+again.
 """
 
 from __future__ import annotations
@@ -30,10 +32,14 @@ SELECT set_config('lock_timeout', '5s', false),
 """Another process may hang with the lock of a collection: the server ends its transaction."""
 
 _REGISTER = """
-INSERT INTO embedder.writers(id, commits) VALUES (%s, 0)
-ON CONFLICT (id) DO UPDATE SET used_at = now() RETURNING commits
+INSERT INTO embedder.writers(id, session, commits) VALUES (%s, %s, 0)
+ON CONFLICT (id) DO UPDATE SET session = excluded.session, used_at = now() RETURNING commits
 """
-_COUNT = "UPDATE embedder.writers SET commits = commits + 1, used_at = now() WHERE id = %s"
+_COUNT = """
+UPDATE embedder.writers SET commits = CASE session WHEN %s THEN commits + 1 END, used_at = now()
+WHERE id = %s
+"""
+"""In an earlier session, the number is null, which the table refuses."""
 _FORGET = "DELETE FROM embedder.writers WHERE used_at < now() - interval '30 days'"
 
 
@@ -63,8 +69,11 @@ class WritingSession:
         self.uuid = ""
         self._url = url
         self._shards = shards
+        self._registered = 0
+        """How many commits of this process the database has counted."""
         self._commits = 0
-        self._registered = 0  # as the database has it
+        """The same, before the last transaction."""
+        self._session = 0
         self._db = self._connect()
 
     @contextmanager
@@ -77,6 +86,7 @@ class WritingSession:
             psycopg.Error: the database refuses a statement.
         """
         db = self._open()
+        self._commits = self._registered  # also if an earlier outcome was left unknown
         db.is_committing = False
         rows = PostgresTransaction(db, self.shard, self.location, self.writer, self.has_unnamed)
         try:
@@ -85,7 +95,7 @@ class WritingSession:
                 db.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
                 yield rows
                 reach("commit.before")
-                db.execute(_COUNT, (self.writer,))
+                db.execute(_COUNT, (self._session, self.writer))
                 db.is_committing = True
                 db.execute("COMMIT")
         except BaseException as error:
@@ -98,7 +108,7 @@ class WritingSession:
                     STAGE, f"{self.location} takes no writes any more"
                 ) from error
             raise
-        self._commits += 1
+        self._registered += 1
         self.upkeep.count(rows.stored, rows.deleted)
         reach("commit.after")
 
@@ -109,9 +119,7 @@ class WritingSession:
             StageUnavailable, StorageReadOnly: the database does not tell it at present.
         """
         self._open()
-        committed = self._registered > self._commits
-        self._commits = self._registered
-        return committed
+        return self._registered > self._commits
 
     def close(self) -> None:
         """Close the connection."""
@@ -123,7 +131,7 @@ class WritingSession:
         return self._db
 
     def _connect(self) -> LimitedConnection:
-        db = connect(self._url, writable=True)
+        db, session = connect(self._url, writable=True), secrets.randbits(62)
         try:
             with translate_database_errors(self.location):
                 uuid = prepare(db, self.location, self._shards)
@@ -131,11 +139,11 @@ class WritingSession:
                     raise StageUnavailable(STAGE, f"{self.location} is now another database")
                 db.execute(_LIMITS)
                 db.execute(_FORGET)
-                ((registered,),) = db.execute(_REGISTER, (self.writer,)).fetchall()
+                ((registered,),) = db.execute(_REGISTER, (self.writer, session)).fetchall()
         except BaseException:
             db.close()
             raise
-        self.uuid, self._registered = uuid, registered
+        self.uuid, self._registered, self._session = uuid, registered, session
         return db
 
     def _roll_back(self, db: LimitedConnection) -> None:

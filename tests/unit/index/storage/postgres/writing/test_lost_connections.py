@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from typing import Any
 
@@ -12,14 +14,14 @@ from embedder.index.storage.protocol import Effect, Transaction
 from embedder.index.storage.row_encoding import encode
 from tests.unit.index.storage.postgres.points import named
 from tests.unit.index.storage.postgres.postgres_server import PostgresServer
-from tests.unit.waiting import LONG_S
+from tests.unit.waiting import LONG_S, eventually
 
 pytest.importorskip("psycopg", reason="psycopg is not installed")
 
 import psycopg
 
 from embedder.index.storage.postgres.connection.limited_connection import LimitedConnection
-from embedder.index.storage.postgres.writing import committer
+from embedder.index.storage.postgres.writing import committer, writing_session
 from tests.unit.index.storage.postgres.open_store import end_sessions, opened, put, stored
 
 
@@ -91,6 +93,33 @@ def test_a_lost_commit_that_still_runs_is_waited_for(
         assert stored(store) == (["a"], 1)
 
 
+def test_a_lost_commit_that_a_hanging_session_has_not_read_yet_is_not_applied_twice(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging: list[int] = []
+    execute: Any = LimitedConnection.execute
+
+    def hang(db: Any, query: Any, *arguments: Any, **named: Any) -> Any:
+        if query == writing_session._COUNT and not hanging:
+            hanging.append(db.info.backend_pid)
+            os.kill(hanging[0], signal.SIGSTOP)
+        return execute(db, query, *arguments, **named)
+
+    with opened(url) as store, psycopg.connect(url, autocommit=True) as other:
+        put(store, "a").result(LONG_S)
+        monkeypatch.setattr(LimitedConnection, "execute", hang)
+        monkeypatch.setattr(LimitedConnection, "statement_s", 0.3)
+        written = put(store, "b")
+        try:
+            waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            assert eventually(lambda: other.execute(waiting).fetchall() != [])
+        finally:
+            os.kill(hanging[0], signal.SIGCONT)
+
+        assert written.result(LONG_S) == 2
+        assert stored(store) == (["a", "b"], 2)
+
+
 def test_an_unknown_outcome_is_not_repeated(
     url: str, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +135,26 @@ def test_an_unknown_outcome_is_not_repeated(
             server.start()
 
         assert put(store, "c").result(LONG_S) == 3
+        assert stored(store) == (["a", "b", "c"], 3)
+
+
+def test_a_write_that_is_lost_after_an_unknown_outcome_is_not_acknowledged_for_it(
+    url: str, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(url) as store:
+        put(store, "a").result(LONG_S)
+        with monkeypatch.context() as patch:
+            patch.setattr(committer, "PATIENCE_S", 0.2)
+            _lose_commit(patch, is_committed=True, then=server.stop)
+            try:
+                with pytest.raises(StageUnavailable):
+                    put(store, "b").result(LONG_S)
+            finally:
+                server.start()
+        lost = _lose_commit(monkeypatch, is_committed=False)
+
+        assert put(store, "c").result(LONG_S) == 3
+        assert lost.is_set()
         assert stored(store) == (["a", "b", "c"], 3)
 
 
