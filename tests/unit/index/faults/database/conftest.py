@@ -28,4 +28,4 @@ def place(server: PostgresServer, tmp_path: Path) -> Place:
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse a write soon if the database does not answer; a client sends it again."""
     running_server()
-    monkeypatch.setattr("embedder.index.storage.postgres.committer.PATIENCE_S", 0.2)
+    monkeypatch.setattr("embedder.index.storage.postgres.writing.committer.PATIENCE_S", 0.2)

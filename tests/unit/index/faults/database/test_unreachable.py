@@ -83,7 +83,7 @@ def test_an_index_opens_by_itself_when_its_database_is_up(
             with pytest.raises(StageUnavailable):
                 call(index)
 
-        assert index.health().status == "failed"
+        assert index.health().status == "unavailable"
 
     assert len(content(index)) == COUNT
     assert index.health().status == "ready"
