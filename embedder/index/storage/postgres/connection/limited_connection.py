@@ -58,13 +58,20 @@ class LimitedConnection(psycopg.Connection[TupleRow]):
             state = next(gen)
             while True:
                 ready = yield state
-                is_late = time.monotonic() > ends
-                if is_late and (is_stopping or self.is_committing):
-                    self.close()
-                    raise psycopg.OperationalError("the server does not end a statement")
-                if not is_stopping and (is_late or (is_cancelled() and not self.is_committing)):
-                    is_stopping, ends = True, time.monotonic() + STOP_S
-                    self._try_cancel(timeout=STOP_S)
+                # Only after a pause, so that a short statement, as the end of a transaction, ends.
+                if not ready:
+                    is_stopping, ends = self._check(is_stopping, ends)
                 state = gen.send(ready)
         except StopIteration as ended:
             return ended.value
+
+    def _check(self, is_stopping: bool, ends: float) -> tuple[bool, float]:
+        """Stop a statement that must end; return whether it was told to, and its latest end."""
+        is_late = time.monotonic() > ends
+        if is_late and (is_stopping or self.is_committing):
+            self.close()
+            raise psycopg.OperationalError("the server does not end a statement")
+        if not is_stopping and (is_late or (is_cancelled() and not self.is_committing)):
+            self._try_cancel(timeout=STOP_S)
+            return True, time.monotonic() + STOP_S
+        return is_stopping, ends

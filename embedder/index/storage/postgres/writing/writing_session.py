@@ -10,6 +10,7 @@ again.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,10 @@ from embedder.core.storage_errors import StorageReadOnly
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.postgres.connection.connecting import connect, location_of
 from embedder.index.storage.postgres.connection.error_codes import STAGE, translate_database_errors
-from embedder.index.storage.postgres.connection.limited_connection import LimitedConnection
+from embedder.index.storage.postgres.connection.limited_connection import (
+    STATEMENT_S,
+    LimitedConnection,
+)
 from embedder.index.storage.postgres.schema import prepare
 from embedder.index.storage.postgres.transaction import PostgresTransaction
 from embedder.index.storage.postgres.writing.upkeep import Upkeep
@@ -134,7 +138,9 @@ class WritingSession:
         db, session = connect(self._url, writable=True), secrets.randbits(62)
         try:
             with translate_database_errors(self.location):
+                db.statement_s = math.inf  # a migration changes all rows, and others wait for it
                 uuid = prepare(db, self.location, self._shards)
+                db.statement_s = STATEMENT_S
                 if self.uuid not in ("", uuid):
                     raise StageUnavailable(STAGE, f"{self.location} is now another database")
                 db.execute(_LIMITS)
