@@ -17,14 +17,19 @@ from embedder.index.contract.points import (
 )
 from embedder.index.vector_index import VectorIndex
 from embedder.settings.model import IndexSettings
+from tests.unit.index.stores import TESTED
 
 ALL_FIELDS: tuple[PointField, ...] = ("text", "metadata", "vector")
 
 
 def small_settings(directory: Path | None = None, **changed: object) -> IndexSettings:
-    """Return settings with tiny thresholds: segments of 16 rows, graphs from 32 on."""
+    """Return settings with tiny thresholds: segments of 16 rows, graphs from 32 on.
+
+    The store is that of the test, unless ``changed`` has the URL of a database.
+    """
     given: dict[str, object] = {
         "directory": None if directory is None else str(directory),
+        "url": None if "url" in changed else TESTED.url(directory),
         "delta_rows": 16,
         "min_indexed_rows": 32,
         "auto_hnsw_rows": 64,

@@ -22,6 +22,8 @@ from embedder.index.storage import failpoints
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.small_index import ALL_FIELDS, small_settings
 
+pytestmark = pytest.mark.every_store
+
 COUNT, WIDTH = 60, 4
 ROWS = np.random.default_rng(5).normal(0, 1, (COUNT, WIDTH)).astype(np.float32)
 NAMES = [f"p{number}" for number in range(COUNT)]

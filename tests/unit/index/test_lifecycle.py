@@ -15,9 +15,13 @@ import pytest
 from embedder.core.errors import UnknownCollection
 from embedder.core.storage_errors import StaleCollection
 from embedder.index.contract.points import Points, Query, Spec, StoredModel
-from embedder.index.storage.sqlite import collection_table
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.small_index import small_settings
+from tests.unit.index.stores import TESTED
+
+pytestmark = pytest.mark.every_store
+FORGETTING = {"sqlite": "sqlite.collection_table", "postgres": "postgres.transaction"}
+"""The modules that forget deleted identities."""
 
 A = StoredModel("a", "1", "0" * 64, "mean")
 B = StoredModel("b", "2", "0" * 64, "mean")
@@ -49,7 +53,7 @@ def test_each_created_collection_has_its_own_identity_after_a_restart(tmp_path: 
 def test_a_deleted_identity_is_never_created_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collection_table, "MAX_DELETED", 2)
+    monkeypatch.setattr(f"embedder.index.storage.{FORGETTING[TESTED.name]}.MAX_DELETED", 2)
     index = _open(tmp_path)
     for name in ("old", "one", "two"):
         index.create("c", Spec(identity=name))

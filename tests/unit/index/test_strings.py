@@ -22,6 +22,8 @@ from tests.unit.index.contract.filter_strategies import METADATA
 from tests.unit.index.hostile_strings import ANY_TEXT, IDS
 from tests.unit.index.small_index import ALL_FIELDS, save, small_settings
 
+pytestmark = pytest.mark.every_store
+
 Stored = dict[str, tuple[str | None, dict[str, Any]]]
 MEMORY = Path("/dev/shm")
 """A file system without the cost of fsync."""

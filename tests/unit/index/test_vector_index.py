@@ -16,6 +16,8 @@ from embedder.settings.model import IndexSettings
 from tests.unit.index.brute_force import points
 from tests.unit.index.small_index import small_settings
 
+pytestmark = pytest.mark.every_store
+
 NAN = float("nan")
 
 

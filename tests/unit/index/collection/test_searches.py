@@ -20,6 +20,8 @@ from embedder.similarity.mmr import maximal_marginal_relevance
 from tests.unit.index.brute_force import points
 from tests.unit.index.small_index import merge_all, small_settings
 
+pytestmark = pytest.mark.every_store
+
 LINE = {f"p{number}": [float(number)] for number in range(100)}
 
 
