@@ -19,7 +19,7 @@ from tests.nodes.waiting import wait_for
 WRITES = int(os.environ.get("NODES_WRITES", "300"))
 """Points that are written and looked for."""
 
-WRITERS = 3
+WRITERS = 8
 REPLICAS = 3
 
 
