@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -95,9 +95,12 @@ class CrashProcess:
     def wait_for(self, steps: int) -> None:
         """Wait until the child has acknowledged this many more steps."""
         wanted = self.acknowledged + steps
-        assert eventually(lambda: self.acknowledged >= wanted or self._failure is not None)
-        if self._failure is not None:
-            raise self._failure
+        self._wait(lambda: self.acknowledged >= wanted)
+
+    def wait_for_refusal(self, error: str) -> None:
+        """Wait until the child refuses a step with this error."""
+        before = len(self.refusals)
+        self._wait(lambda: any(error in one for one in self.refusals[before:]))
 
     def close(self) -> None:
         """End the process, when its child has ended."""
@@ -106,6 +109,11 @@ class CrashProcess:
         self._reader.join()  # before the pipe is closed, into which clients still write
         with self._process:
             pass
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        assert eventually(lambda: condition() or self._failure is not None)
+        if self._failure is not None:
+            raise self._failure
 
     def _send(self, line: str) -> None:
         assert self._process.stdin is not None
@@ -172,6 +180,11 @@ class ProcessGroup:
         """Wait until each process has acknowledged this many more steps."""
         for process in self._processes:
             process.wait_for(steps)
+
+    def wait_for_refusals(self) -> None:
+        """Wait until each process has refused a step because the database does not answer."""
+        for process in self._processes:
+            process.wait_for_refusal("StageUnavailable")
 
     def kill_one(self, chance: Random, later_s: float, seed: int) -> None:
         """Kill a process within some seconds, compare what others show, and start it again."""

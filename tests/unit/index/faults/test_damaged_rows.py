@@ -62,6 +62,24 @@ def test_a_collection_with_damaged_rows_is_refused_alone_and_named_with_its_reme
     index.close()
 
 
+@pytest.mark.parametrize("damage", ["a text", "a vector", "a missing vector"])
+def test_rows_that_are_damaged_while_they_are_served_close_their_collection(
+    place: Place, damage: str
+) -> None:
+    index = reopened(place)
+    place.execute(ROWS_OF[place.store][damage])
+    for _ in range(2):
+        with pytest.raises(StorageDamaged, match="'c' is damaged"):
+            _everything(index)
+    with pytest.raises(StorageDamaged, match="'c' is damaged"):
+        index.delete_points("c", NAMES)
+
+    assert index.health().status == "degraded"
+    assert index.count("other") == COUNT
+    assert index.upsert("other", Points(["a"], ROWS[:1], [None], [{}])) == 2
+    index.close()
+
+
 @pytest.mark.parametrize("store", PLACES)
 def test_a_changed_row_of_a_collection_fails_the_shard(tmp_path: Path, store: str) -> None:
     place = written(PLACES[store](tmp_path / "index"))

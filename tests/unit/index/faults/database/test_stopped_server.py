@@ -22,17 +22,25 @@ STEPS = 10
 """Steps that each process has acknowledged before a stop, and after it."""
 LATER_S = 0.1
 """Seconds after them, at most, until the server is stopped."""
+LONG_STOPS = 5
+"""One stop of so many lasts until each process has refused a step, of which it may not know
+whether it was applied.
+"""
 
 
 def test_no_acknowledged_write_is_lost_when_the_server_is_stopped(tmp_path: Path) -> None:
     chance, server = Random(STOPS), running_server()
     with closing(ProcessGroup(PLACES["postgres"](tmp_path / "index"), PROCESSES)) as group:
         group.start()
-        for _ in range(STOPS):
+        for turn in range(1, STOPS + 1):
             group.wait_for(STEPS)
             stop = Timer(chance.uniform(0, LATER_S), server.stop)
             stop.start()
             stop.join()
-            server.start()
+            try:
+                if turn % LONG_STOPS == 0:
+                    group.wait_for_refusals()
+            finally:
+                server.start()
             group.wait_for(STEPS)
             group.check()
