@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from embedder.core.private_files import create
+from embedder.index.storage.atomic_files import write_atomically
 
 _WITH_PASSWORD = re.compile(r"(postgres(?:ql)?://[^:/?#@]*):([^/?#@]*)(@.*)", re.DOTALL)
 
@@ -26,7 +25,8 @@ def hide_passwords(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         index = (entry.get("args") or {}).get("index") or {}
         parts = _WITH_PASSWORD.fullmatch(str(index.get("url", "")))
         if parts is not None:
-            path = folder / f"database-{number}-{os.getpid()}"
+            # The same name at each deployment: a change of the arguments replaces all replicas.
+            path = folder / f"database-{number}.password"
             _write(path, unquote(parts[2]))
             url = parts[1] + parts[3] + ("&" if "?" in parts[3] else "?")
             index = {**index, "url": f"{url}passfile={quote(str(path), safe='')}"}
@@ -38,5 +38,5 @@ def hide_passwords(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def _write(path: Path, password: str) -> None:
     """Write a password file for every host, port, database and user."""
     escaped = password.replace("\\", "\\\\").replace(":", "\\:")
-    with create(path) as file:
-        file.write(f"*:*:*:*:{escaped}\n".encode())
+    content = f"*:*:*:*:{escaped}\n".encode()
+    write_atomically(path, lambda file: file.write(content))

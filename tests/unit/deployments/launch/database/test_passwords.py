@@ -67,6 +67,16 @@ def test_a_configuration_without_a_password_stays_as_it_is(arguments: Any, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_arguments_stay_the_same_when_they_are_deployed_again(tmp_path: Path) -> None:
+    """Also with another password: changed arguments would replace every replica."""
+    urls = [f"postgresql://user:{password}@db/points" for password in ("horse", "horse", "cow")]
+    given = [hide_passwords(document({"index": {"url": url}}), tmp_path) for url in urls]
+
+    assert given[0] == given[1] == given[2]
+    (file,) = tmp_path.iterdir()
+    assert file.read_text() == "*:*:*:*:cow\n"
+
+
 def test_several_hosts_and_parameters_are_kept(tmp_path: Path) -> None:
     url = "postgres://user:horse@one:1,two:2/points?sslmode=require"
     hidden = _url(hide_passwords(document({"index": {"url": url}}), tmp_path))
