@@ -132,10 +132,11 @@ def _begin(copy: Copy) -> Write[CollectionRow]:
     """Return a write that finds or inserts the part of the copy in one shard."""
 
     def write(rows: Transaction) -> Effect[CollectionRow]:
-        row = _find_earlier(copy, rows) or rows.find_collection(PREFIX + copy.name)
-        if row is not None and row.name != copy.name and row.identity != copy.state:
+        finished, row = _find_earlier(copy, rows), rows.find_collection(PREFIX + copy.name)
+        if row is not None and row.identity != copy.state:
             rows.update_collection(replace(row, name=None))
             row = None
+        row = row or finished
         if row is None:
             spec = replace(copy.spec, identity=copy.state)
             row = rows.insert_collection(PREFIX + copy.name, spec)
@@ -183,7 +184,7 @@ def _read_back(copy: Copy, targets: Sequence[Store], progress: Progress) -> Poin
     digest = PointsDigest()
     for store in targets:
         with store.reader.snapshot() as rows:
-            row = _find_earlier(copy, rows) or rows.find_collection(PREFIX + copy.name)
+            row = rows.find_collection(PREFIX + copy.name) or _find_earlier(copy, rows)
             for chunk in rows.scan(row) if row is not None else ():
                 digest.add(chunk)
                 progress(len(chunk))
@@ -220,9 +221,15 @@ def _publish(copy: Copy) -> Write[None]:
         if row is None:  # published by an earlier run
             return lambda: None
         existing = rows.find_collection(copy.name)
-        if existing is not None and not copy.replacing:
-            raise _taken(copy.name)  # by a service that uses the same database
-        if existing is not None:
+        if existing is not None and existing.identity == copy.identity:
+            # A service that uses the target has found the part of another shard, and has created
+            # this one, perhaps with points of its clients.
+            for chunk in rows.scan(existing):
+                _, row = rows.upsert(row, chunk)
+            rows.update_collection(replace(existing, name=None))
+        elif existing is not None:
+            if not copy.replacing:
+                raise _taken(copy.name)
             staging.discard(rows, copy.name)
             rows.delete_collection(existing)
         rows.update_collection(replace(row, name=copy.name, identity=copy.identity))

@@ -23,7 +23,10 @@ from tests.unit.deployments.operations.stopped_index import StoppedIndex
 from tests.unit.index.storage.postgres.postgres_server import running_server
 from tests.unit.index.storage.sqlite.version_1 import downgrade
 
-KILLS = int(os.environ.get("TEST_KILLS", "2"))
+COMMITS = 12
+"""Commits of a copy of both collections to two shards: begun, filled and named in each."""
+
+KILLS = min(int(os.environ.get("TEST_KILLS", "2")), COMMITS)
 KINDS = ["files", "postgres"]
 
 
@@ -102,7 +105,7 @@ def test_a_copy_that_is_refused_says_why(
     assert "collection 'docs' is damaged: restore it" in refusal(source, target)
 
 
-@pytest.mark.parametrize("kill", range(1, 2 * KILLS, 2))
+@pytest.mark.parametrize("kill", range(COMMITS, 0, -COMMITS // KILLS))
 def test_a_killed_copy_continues(
     stopped: StoppedIndex, target: str, kill: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pytest
 
 from embedder.core.errors import ConfigurationError
-from embedder.index.copying import PREFIX, free_identity
-from embedder.index.storage.protocol import Store
+from embedder.index import copying, sharding
+from embedder.index.contract.points import Spec
+from embedder.index.copying import PREFIX, Copy, free_identity
+from embedder.index.storage.protocol import Store, Transaction
 from tests.unit.index.copying.conftest import CHUNK
-from tests.unit.index.copying.shards import Shards, copy
+from tests.unit.index.copying.shards import SPEC, Shards, copy
+from tests.unit.index.storage.contract.stores import commit, rows_of
 
 
 class Interrupted(Exception):
@@ -62,6 +66,57 @@ def test_an_interrupted_copy_continues_wherever_it_stopped(
             assert target.content() == source.content()
         target.drop()
     assert writes > 10
+
+
+CLIENTS = [f"client{number}" for number in range(10)]
+
+
+def _serve(target: Shards) -> None:
+    """Create the second part, as a service does that finds the first one alone, and write to it."""
+    rows = sharding.rows_by_shard(CLIENTS, 2)[1]
+    points = rows_of(CLIENTS, np.ones((len(CLIENTS), 3), np.float32)).select(rows)
+
+    def write(rows: Transaction) -> None:
+        if earlier := rows.find_collection("c"):
+            rows.delete_collection(earlier)
+        rows.upsert(rows.insert_collection("c", SPEC), points)
+
+    commit(target.stores[1], write)
+
+
+@pytest.mark.parametrize("replacing", [False, True])
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_service_may_use_the_target_while_parts_get_their_names(
+    source: Shards,
+    open_target: Callable[..., Shards],
+    interrupted: bool,
+    replacing: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    target, publish, named = open_target(2), copying._publish, itertools.count()
+
+    def publish_beside_a_service(one: Copy) -> Any:
+        if next(named) == 1:
+            _serve(target)
+            if interrupted:
+                raise Interrupted
+        return publish(one)
+
+    if replacing:
+        target.put(["old", "older", "oldest"], spec=Spec(identity="other"))
+    with monkeypatch.context() as patch, suppress(Interrupted):
+        patch.setattr(copying, "_publish", publish_beside_a_service)
+        copy(source, target.stores, replacing=replacing)
+    if interrupted:
+        copy(source, target.stores, replacing=replacing)
+
+    found = target.content()
+    clients = found.keys() & set(CLIENTS)
+    assert clients
+    assert {name: found[name] for name in found.keys() - clients} == source.content()
+    for store in target.stores:
+        with store.reader.snapshot() as rows:
+            assert rows.deleted_among(["one"]) == []
 
 
 def _count(target: Shards) -> int:
