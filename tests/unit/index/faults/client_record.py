@@ -16,7 +16,8 @@ class ClientRecord:
 
     An acknowledged step has been applied in each world, completely. A step without an answer has
     been applied completely, or not at all. Ids that all clients write are expected as the write of
-    the highest number left them.
+    the highest number left them. Nothing is known of clients named ``d…``: others delete their
+    points.
     """
 
     def __init__(self) -> None:
@@ -38,6 +39,8 @@ class ClientRecord:
         """Record that the step of a client succeeded, as the write of this number."""
         with self._lock:
             step = self._pending.pop(client)
+            if client.startswith("d"):
+                return
             worlds, own = self._worlds[client], _own(step)
             self._worlds[client] = _distinct([apply(one, own) for one in worlds])
             # The client's later write has a higher number than its earlier ones.
@@ -58,7 +61,7 @@ class ClientRecord:
         """Record that the present step of a client, if there is one, got no answer or an error."""
         with self._lock:
             step = self._pending.pop(client, None)
-            if step is not None:
+            if step is not None and not client.startswith("d"):
                 worlds, own = self._worlds[client], _own(step)
                 self._worlds[client] = _distinct([*worlds, *(apply(one, own) for one in worlds)])
                 self._unanswered[client].append(step)

@@ -15,7 +15,9 @@ from embedder.core.errors import EmbedderError, Unavailable
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.faults.steps import (
     COMMON,
+    DISPUTED,
     Step,
+    draw_disputed,
     draw_kept,
     draw_maintenance,
     draw_write,
@@ -80,8 +82,8 @@ class Client(threading.Thread):
         self._chance = Random(f"{name} {seed}")
         self._seed, self._numbers = seed, count()
         self._kept: list[str] = []
-        self._collection = name if name.startswith("k") else COMMON
-        kinds = {"w": self._write, "k": self._keep, "m": self._maintain}
+        self._collection = {"k": name, "d": DISPUTED}.get(name[0], COMMON)
+        kinds = {"w": self._write, "k": self._keep, "d": self._dispute, "m": self._maintain}
         self._draw: Callable[[], Step] = kinds[name[0]]
 
     def run(self) -> None:
@@ -114,6 +116,9 @@ class Client(threading.Thread):
     def _keep(self) -> Step:
         free = self._folder / f"{self.name}.{self._seed}.{next(self._numbers)}"
         return draw_kept(self._chance, self.name, self._kept, str(free))
+
+    def _dispute(self) -> Step:
+        return draw_disputed(self._chance, self.name)
 
     def _maintain(self) -> Step:
         return draw_maintenance(self._chance, f"{self.name}.{self._seed}.{next(self._numbers)}")

@@ -161,7 +161,7 @@ class ProcessGroup:
         self.record = ClientRecord()
         self._place = place
         self._processes = [
-            CrashProcess([f"w{n}", f"w{n}x", f"k{n}", f"m{n}"])
+            CrashProcess([f"w{n}", f"w{n}x", f"k{n}", f"d{n}", f"m{n}"])
             for n in range(count if place.url else 1)
         ]
 
@@ -207,9 +207,11 @@ class ProcessGroup:
     def _check(self, processes: Sequence[CrashProcess]) -> None:
         for process in processes:
             process.ask("pause")
-        for process in processes:
-            self.record.check(process.ask("look"))
-        self.record.check(look_once(self._place))
+        seen = [process.ask("look") for process in processes]
+        seen.append(look_once(self._place))
+        for one in seen:
+            self.record.check(one)
+            assert one == seen[0], "two processes show different points"
 
     def _resume(self) -> None:
         for process in self._processes:

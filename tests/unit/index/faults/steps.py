@@ -27,6 +27,8 @@ MAX_BACKUPS = 8
 """Backups that a world has; a client restores one of its latest three."""
 COMMON = "c"
 """The collection that all writers share; each keeper has one of its own."""
+DISPUTED = "d"
+"""The collection that several clients create, delete and fill against each other."""
 
 SPEC = Spec(Metric.L2, kind=IndexKind.HNSW)
 KINDS = [kind.value for kind in (IndexKind.FLAT, IndexKind.HNSW, IndexKind.IVF_FLAT)]
@@ -76,6 +78,13 @@ def draw_kept(chance: Random, client: str, kept: Sequence[str], free: str) -> St
         return [name, [chance.choice(kept[-3:]), None]]
     if name == "drop":
         return [name, chance.choice(KINDS)]
+    return draw_write(chance, client, shared=False)
+
+
+def draw_disputed(chance: Random, client: str) -> Step:
+    """Return a step with a collection that other clients delete meanwhile."""
+    if chance.random() < 0.3:
+        return ["drop", chance.choice(KINDS)]
     return draw_write(chance, client, shared=False)
 
 
