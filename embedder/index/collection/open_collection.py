@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,7 @@ class OpenCollection:
         self._row = row
         self._environment = environment
         self._maintaining = threading.Lock()
+        self._cannot_save = False
         self._applying = threading.Lock()  # a thread that needs both takes `_maintaining` first
         self._dropped = threading.Event()
         self._retired = threading.Event()
@@ -150,9 +152,7 @@ class OpenCollection:
                 return False
             try:
                 with self._naming():
-                    return segments.merge_next(self._show) or self._save_next(
-                        segments, self._environment.settings.recovery_s
-                    )
+                    return self._step(segments)
             except Stopped:
                 return False
 
@@ -217,12 +217,25 @@ class OpenCollection:
         """Make the write of this number visible to a merge that has read it."""
         self.wait(sequence)
 
+    def _step(self, segments: CollectionSegments) -> bool:
+        """Save before the next merge, because merges never end while writes arrive fast enough.
+
+        After a failure merges come first: they need no disk.
+        """
+        save = partial(self._save_next, segments, self._environment.settings.recovery_s)
+        merge = partial(segments.merge_next, self._show)
+        first, second = (merge, save) if self._cannot_save else (save, merge)
+        return first() or second()
+
     def _save_next(self, segments: CollectionSegments, recovery_s: float) -> bool:
+        self._cannot_save = True
         try:
-            return segments.save_next(recovery_s)
+            saved = segments.save_next(recovery_s)
         except OSError:
             self.save_failures += 1
             raise
+        self._cannot_save = False
+        return saved
 
     def _should_stop(self) -> bool:
         return self.is_dropped or self._retired.is_set() or self._environment.should_stop()
