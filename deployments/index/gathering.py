@@ -25,6 +25,9 @@ T = TypeVar("T")
 LOST = (Unavailable, StorageDamaged)
 """Errors of a shard after which the other shards can answer a search without it."""
 
+BEHIND = (*LOST, StaleCollection, UnknownCollection)
+"""The same for a stale search: a replica may have another creation of the collection, or none."""
+
 INLINE_HITS = 4000
 """The most hits of one query that are merged on the event loop, which takes about 10 ms."""
 
@@ -53,11 +56,13 @@ async def search_shards(
         for shard, result in zip(shards, results, strict=True)
         if not isinstance(result, BaseException)
     }
+    without = BEHIND if queries[0].consistency == "stale" else LOST
     for error in errors_in(results):
+        if not complete and found and isinstance(error, without):
+            continue
         if isinstance(error, UnknownCollection) and found:
             raise StaleCollection(error.name) from error
-        if complete or not found or not isinstance(error, LOST):
-            raise error
+        raise error
     metric = Metric.COSINE  # any will do, unless a query wants diversity
     if any(query.diversity is not None for query in queries):
         first = next(iter(found))

@@ -16,6 +16,7 @@ from deployments.index.sharded_client import RemoteIndex
 from deployments.rpc.pickled_rows import PickledRows
 from embedder.core.deadline import NEVER
 from embedder.core.errors import StageUnavailable, UnknownCollection
+from embedder.core.storage_errors import StaleCollection
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import Hit, Query
 from tests.unit.deployments.index.shards import L2, NAME, Index, make_points, make_query
@@ -85,6 +86,24 @@ async def test_stale_reads_of_several_shards_answer_as_the_latest(several: Index
         for one, kind in zip(reads, ("latest", "stale"), strict=True)
     ]
     assert len({tuple(hit.id for hit in one.hits[0]) for one in found}) == 1
+
+
+async def test_a_stale_search_leaves_out_a_shard_with_another_creation_of_the_collection(
+    several: Index,
+) -> None:
+    """A latest one looks the collection up again, and repairs the shard."""
+    await several.remote.upsert(NAME, make_points(60), NEVER)
+    stale, query = several.remote.reading("stale"), make_query(top_k=60, consistency="stale")
+    assert (await stale.search([query], complete=False, deadline=NEVER)).missing == []
+    await several.shards[1].call("delete", NAME)
+    await several.shards[2].call("delete", NAME)
+    await several.shards[2].call("create", NAME, replace(L2, identity="another"))
+    answer = await stale.search([query], complete=False, deadline=NEVER)
+
+    assert answer.missing == ["VectorIndex-1", "VectorIndex-2"]
+    assert 0 < len(answer.hits[0]) < 60
+    with pytest.raises(StaleCollection):
+        await stale.search([query], complete=True, deadline=NEVER)
 
 
 class _Following(IndexReplica):
