@@ -50,7 +50,7 @@ class Shard:
         self.restoring: set[int] = set()
         self.recovery = RecoveryReport(0.0, 0, 0, True)
         self._opening = threading.Lock()
-        self.open_error: EmbedderError | None = None  # each call tries to open the shard again
+        self.open_error: EmbedderError | None = None
         self.opened: Store | None = None
         self.objects: ShardObjects | None = None
         self.follower: Follower | None = None
@@ -59,12 +59,7 @@ class Shard:
         self.collections = CollectionRegistry(self._maintenance)
         self._folder = ShardFolder(settings.directory)
         try:
-            self._open()
-        except StorageDamaged as error:
-            self.fail(error)
-        except (StageUnavailable, StorageFull, StorageReadOnly) as error:
-            logger.error("the shard is not open: %r; each call tries again", error)
-            self.open_error = error
+            self._try_to_open()
         except BaseException:
             self.close()
             raise
@@ -109,11 +104,8 @@ class Shard:
     def follow(self, names: Collection[str] | None = None) -> None:
         """Make all writes that are committed by now visible in these collections; None: in all.
 
-        If no other process writes to the store, they are visible already.
-
         Raises:
             StageUnavailable: no host that takes writes answers.
-            StorageDamaged: the shard has failed.
         """
         with self.guard():
             if self.follower is not None:
@@ -126,8 +118,7 @@ class Shard:
             UnknownCollection: no collection has this name.
             StorageDamaged: the shard has failed, or the collection is damaged.
         """
-        collection = self.find_or_none(name)
-        if collection is None:
+        if (collection := self.find_or_none(name)) is None:
             raise UnknownCollection("collection", name)
         return collection
 
@@ -140,12 +131,11 @@ class Shard:
 
     def register(self, row: CollectionRow) -> OpenCollection:
         """Open a stored collection and make it available, unless it is already."""
-        assert row.name is not None
-        known = self.collections.open.get(row.name)
+        known = self.collections.open.get(str(row.name))
         if known is not None and known.id == row.id:
             return known
         collection = self.open(row)
-        self._show(row.name, collection)
+        self._show(collection.name, collection)
         return collection
 
     def open(self, row: CollectionRow) -> OpenCollection:
@@ -239,12 +229,22 @@ class Shard:
         self.recovery = self.collections.report(time.monotonic() - begun, self.opened.was_clean)
         self.reclaim()
 
+    def _try_to_open(self) -> None:
+        problem = None
+        try:
+            self._open()
+        except StorageDamaged as error:
+            self.fail(error)
+        except (StageUnavailable, StorageFull, StorageReadOnly) as error:
+            logger.error("the shard is not open: %r; each call tries again", error)
+            problem = error
+        self.open_error = problem
+
     def _open_again(self) -> None:
+        known = self.open_error
         with self._opening:
-            if self.open_error is not None:
+            if known is self.open_error is not None:
                 self._close_store()  # the last attempt may have failed after it had opened it
-                try:
-                    self._open()
-                except StorageDamaged as error:
-                    self.fail(error)
-                self.open_error = None
+                self._try_to_open()
+        if self.open_error is not None:  # also that of an attempt which this call waited for
+            raise copy(self.open_error)

@@ -8,11 +8,12 @@ content, so that earlier contents take no space. A deletion is a row of its own,
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 
+from embedder.core.errors import StageUnavailable
 from embedder.index.storage.change_log import Changes
 from embedder.index.storage.postgres.collection_table import decoded
 from embedder.index.storage.postgres.connection.error_codes import translate_database_errors
@@ -76,12 +77,21 @@ class PostgresLog:
     @contextmanager
     def pinned(self) -> Iterator[PostgresPinnedReader]:
         """Yield a reader of one moment, which is after all writes committed before this call."""
+        with ExitStack() as stack:
+            try:
+                db = stack.enter_context(self._transaction())
+            except StageUnavailable:  # an idle connection was lost
+                db = stack.enter_context(self._transaction(checked=True))
+            yield PostgresPinnedReader(self._location, self._shard, db)
+
+    @contextmanager
+    def _transaction(self, *, checked: bool = False) -> Iterator[LimitedConnection]:
         with (
-            self._connections.take(checked=True) as db,
+            self._connections.take(checked=checked) as db,
             translate_database_errors(self._location),
             db.transaction(),
         ):
-            yield PostgresPinnedReader(self._location, self._shard, db)
+            yield db
 
     def _snapshot(self, db: LimitedConnection) -> PostgresSnapshot:
         return PostgresSnapshot(db, self._shard, self._location)

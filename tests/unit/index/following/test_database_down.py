@@ -98,7 +98,7 @@ def test_an_index_opens_when_the_database_answers(url: str, server: PostgresServ
                 call()
         with pytest.raises(Unavailable):
             index.upsert("c", points({"b": [1, 0]}))
-        assert index.health().status == "failed"
+        assert index.health().status == "unavailable"
         server.start()
 
         assert index.count("c") == 1
