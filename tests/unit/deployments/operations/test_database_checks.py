@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from deployments.cli import main
+from deployments.data import claim_snapshots
 from tests.unit.deployments.operations.stopped_index import StoppedIndex
 from tests.unit.index.storage.postgres.postgres_server import PASSWORD, running_server
 
@@ -88,6 +89,9 @@ def test_a_rebuild_saves_the_snapshots_of_this_machine(
 
     for folder in stopped.folders:
         assert len([*folder.glob("replica-0/collections/*/*.snap")]) == 2
+    with closing(claim_snapshots(stopped.folders[-1])) as lock:
+        assert main(["index", "rebuild", str(stopped.config)]) == 1
+    assert f"{lock.directory} is in use by a running service" in capsys.readouterr().err
 
 
 def test_a_database_that_cannot_be_used_is_named_without_the_password(
