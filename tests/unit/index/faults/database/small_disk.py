@@ -1,4 +1,4 @@
-"""A file system of a few megabytes for a tablespace, which a test fills and frees."""
+"""File systems of a few megabytes for a database, which a test fills and frees."""
 
 from __future__ import annotations
 
@@ -40,27 +40,33 @@ class SmallDisk:
 
 
 @contextmanager
-def small_disk(server: PostgresServer) -> Iterator[tuple[SmallDisk, str]]:
-    """Yield a disk, and the URL of a database on it; skip the test where nothing can be mounted."""
-    folder = server.folder / "small"
+def small_disk(folder: Path, megabytes: int) -> Iterator[SmallDisk]:
+    """Mount a disk in a new folder; skip the test where that is not allowed."""
     folder.mkdir()
-    size = f"size={3 * DATABASE_MIB}m"
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", folder], check=False)
+    options = f"size={megabytes}m,mode=755"
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=False)
     if mounted.returncode:
         folder.rmdir()
         pytest.skip("this user may not mount a file system")
     try:
-        space = folder / "space"
+        yield SmallDisk(folder)
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+        folder.rmdir()
+
+
+@contextmanager
+def database_on_small_disk(server: PostgresServer) -> Iterator[tuple[SmallDisk, str]]:
+    """Yield a disk, and the URL of a database whose tables are on it; its log is elsewhere."""
+    with small_disk(server.folder / "small", 3 * DATABASE_MIB) as disk:
+        space = disk.folder / "space"
         space.mkdir()
         if server.account is not None:
             shutil.chown(space, server.account)
         server.execute(f"CREATE TABLESPACE small LOCATION '{space}'")
         url = server.create_database("ENCODING 'UTF8' TABLESPACE small")
         try:
-            yield SmallDisk(folder), url
+            yield disk, url
         finally:
             server.drop_database(url)
             server.execute("DROP TABLESPACE small")
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
-        folder.rmdir()
