@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from functools import partial
+from itertools import count
 from pathlib import Path
 from subprocess import CalledProcessError
+from threading import Semaphore
 
 import numpy as np
 import pytest
 
 from embedder.core.errors import StageUnavailable, Unavailable
+from embedder.index import shard
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import Hit, Query
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.brute_force import points
 from tests.unit.index.small_index import small_settings
 from tests.unit.index.storage.postgres.postgres_server import PostgresServer, running_server
+from tests.unit.waiting import LONG_S
 
+CALLS = 4
 Open = Callable[[], VectorIndex]
 
 VECTOR = np.array([1, 0], np.float32)
@@ -117,3 +124,37 @@ def test_a_restart_of_the_database_is_not_noticed(
     assert index.count("c") == 1
     index.back_up("c", tmp_path / "copy")
     assert index.restore(tmp_path / "copy", "again").count == 1
+
+
+def test_calls_that_wait_for_an_attempt_to_open_share_its_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A host that does not answer takes seconds: the calls must not try one after the other."""
+    attempts, waiting = count(), Semaphore(0)
+
+    class Lock:
+        def __init__(self) -> None:
+            self._lock = threading.Lock()
+
+        def __enter__(self) -> None:
+            waiting.release()
+            self._lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self._lock.release()
+
+    def fail(*_: object) -> None:
+        if next(attempts):
+            for _call in range(CALLS):
+                assert waiting.acquire(timeout=LONG_S)
+        raise StageUnavailable("database of the index", "down")
+
+    monkeypatch.setattr(shard, "open_store", fail)
+    with closing(VectorIndex(small_settings(), background=False)) as index:
+        monkeypatch.setattr(index._shard, "_opening", Lock())
+        with ThreadPoolExecutor(CALLS) as threads:
+            calls = [threads.submit(index.count, "c") for _ in range(CALLS)]
+            for call in calls:
+                with pytest.raises(StageUnavailable):
+                    call.result(LONG_S)
+    assert next(attempts) == 2
