@@ -15,11 +15,14 @@ from tests.unit.index.stores import STORES, TESTED
 
 ONLY = os.environ.get("TEST_STORE")
 
+OF_FILES = "tests.unit.index.objects"
+"""Tests whose replicas are copies of a file of SQLite."""
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize a test by the stores that it runs over."""
     marked = {mark.name for mark in metafunc.definition.iter_markers()}
-    if "sqlite" in marked:
+    if "sqlite" in marked or metafunc.module.__name__.startswith(OF_FILES):
         return
     if ONLY is not None:
         metafunc.parametrize("tested_store", [ONLY], indirect=True, scope="module")

@@ -24,6 +24,8 @@ from tests.unit.index.faults.crash_processes import ROOT
 from tests.unit.index.small_index import small_settings
 from tests.unit.waiting import LONG_S
 
+pytestmark = pytest.mark.sqlite
+
 POINT = Points(["a"], np.ones((1, 2), np.float32), [None], [{}])
 
 

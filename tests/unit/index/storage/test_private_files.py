@@ -15,6 +15,8 @@ from embedder.index.contract.points import Points
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.small_index import save, small_settings
 
+pytestmark = pytest.mark.sqlite
+
 POINTS = Points(["a"], np.ones((1, 2), np.float32), ["secret"], [{}])
 
 
