@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from embedder.index.storage.postgres.collection_table import COLUMNS, as_collection
 from embedder.index.storage.postgres.schema import check_version
@@ -10,7 +10,7 @@ from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.staging import FILLING_PREFIX, FROZEN_PREFIX, is_staged_name
 
 if TYPE_CHECKING:
-    from psycopg import Connection
+    from embedder.index.storage.postgres.connection.limited_connection import LimitedConnection
 
 _LOCK = f"""
 SELECT (SELECT version FROM embedder.meta), {COLUMNS} FROM embedder.collections
@@ -25,7 +25,7 @@ class LockedCollections:
     its source is locked.
     """
 
-    def __init__(self, db: Connection[Any], shard: int, location: str) -> None:
+    def __init__(self, db: LimitedConnection, shard: int, location: str) -> None:
         self._db = db
         self._shard = shard
         self._location = location
@@ -58,7 +58,7 @@ class LockedCollections:
         staged = [] if is_staged_name(name) else [FILLING_PREFIX + name, FROZEN_PREFIX + name]
         given = [[name.encode()], [one.encode() for one in staged]]
         asked = [self._db.execute(_LOCK, (self._shard, some), binary=True) for some in given]
-        for version, *values in [row for cursor in asked for row in cursor.fetchall()]:
+        for version, *values in self._db.fetched(*asked):
             check_version(version, self._location)
             row = as_collection(values, self._location)
             self._rows[str(row.name)] = row

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from embedder.index.storage.postgres.collection_table import decoded, encoded
 from embedder.index.storage.postgres.jsonb_fields import fields_of
 
 if TYPE_CHECKING:
-    from psycopg import Connection
+    from embedder.index.storage.postgres.connection.limited_connection import LimitedConnection
 
 # One statement for all rows of a table: the index that finds an existing point is stated, so that
 # PostgreSQL cannot choose to scan the collection, as it does before it has statistics.
@@ -55,7 +55,7 @@ class NewRows:
     blobs: Sequence[bytes | memoryview]
 
 
-def put_points(db: Connection[Any], collection: int, rows: NewRows) -> tuple[list[int], int]:
+def put_points(db: LimitedConnection, collection: int, rows: NewRows) -> tuple[list[int], int]:
     """Insert points, or replace those of the same id; return their pks and how many are new.
 
     A new point takes the pk of its position from the collection's next pk on; the pks in between
@@ -65,20 +65,20 @@ def put_points(db: Connection[Any], collection: int, rows: NewRows) -> tuple[lis
         *(collection, list(map(encoded, rows.ids)), list(rows.seqs), list(rows.checksums)),
         *(list(map(encoded, rows.texts)), list(rows.metadata), list(map(fields_of, rows.metadata))),
     )
-    found = db.execute(_PUT_POINTS, given, binary=True).fetchall()
+    found = db.fetched(db.execute(_PUT_POINTS, given, binary=True))
     pks = {decoded(name): pk for name, pk, _ in found}
     return [pks[name] for name in rows.ids], sum(is_new for *_, is_new in found)
 
 
-def put_vectors(db: Connection[Any], collection: int, pks: Sequence[int], rows: NewRows) -> None:
+def put_vectors(db: LimitedConnection, collection: int, pks: Sequence[int], rows: NewRows) -> None:
     """Store the vectors of points."""
     blobs = list(map(bytes, rows.blobs))
     db.execute(_PUT_VECTORS, (collection, list(pks), list(rows.vector_checksums), blobs))
 
 
-def delete_rows(db: Connection[Any], collection: int, seq: int, pks: Sequence[int]) -> int:
+def delete_rows(db: LimitedConnection, collection: int, seq: int, pks: Sequence[int]) -> int:
     """Delete the rows of these pks, record it in the log, and return how many points that were."""
     chosen = list(pks)
     given = (collection, chosen, collection, chosen, collection, seq)
-    ((deleted,),) = db.execute(_DELETE, given).fetchall()
+    ((deleted,),) = db.fetched(db.execute(_DELETE, given))
     return int(deleted)

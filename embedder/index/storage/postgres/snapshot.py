@@ -24,7 +24,7 @@ from embedder.index.storage.records import (
 from embedder.index.storage.row_encoding import DISAGREE, EncodedRows, check_payload, decode_vectors
 
 if TYPE_CHECKING:
-    from psycopg import Connection
+    from embedder.index.storage.postgres.connection.limited_connection import LimitedConnection
 
 CHUNK_ROWS = 2048
 
@@ -54,14 +54,14 @@ WHERE o.before IS NULL OR o.before <= %s ORDER BY o.pk
 class PostgresSnapshot:
     """Implements `Snapshot` on a connection whose caller has begun the transaction."""
 
-    def __init__(self, db: Connection[Any], shard: int, location: str) -> None:
+    def __init__(self, db: LimitedConnection, shard: int, location: str) -> None:
         self.db = db
         self.shard = shard
         self.location = location
 
     def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Return all rows of a query, sent and received in binary form."""
-        return self.db.execute(query, parameters, binary=True).fetchall()
+        return self.db.fetched(self.db.execute(query, parameters, binary=True))
 
     def collections(self, names: Collection[str] | None = None) -> list[CollectionRow]:
         """Return the collections of these names; None: all with a name, also those staged."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,7 @@ from embedder.index.storage.records import CollectionRow, OutdatedPoint, new_col
 from embedder.index.storage.row_encoding import EncodedRows, checksum, vector_checksum, versioned
 
 if TYPE_CHECKING:
-    from psycopg import Connection
+    from embedder.index.storage.postgres.connection.limited_connection import LimitedConnection
 
 _LOCK_SHARD = """
 SELECT (SELECT version FROM embedder.meta) FROM embedder.shards WHERE number = %s FOR UPDATE
@@ -77,7 +77,7 @@ class PostgresTransaction(PostgresSnapshot):
     """
 
     def __init__(
-        self, db: Connection[Any], shard: int, location: str, writer: int, has_unnamed: Event
+        self, db: LimitedConnection, shard: int, location: str, writer: int, has_unnamed: Event
     ) -> None:
         super().__init__(db, shard, location)
         self.writer = writer
@@ -130,7 +130,8 @@ class PostgresTransaction(PostgresSnapshot):
         sql, parameters = to_sql(condition, "fields")
         # The SQL text contains no client input: all values are parameters.
         query = f"SELECT pk FROM embedder.points WHERE collection = %(own)s AND {sql} ORDER BY pk"  # noqa: S608
-        return [pk for (pk,) in self.db.execute(query, parameters | {"own": collection})]
+        found = self.db.execute(query, parameters | {"own": collection})
+        return [pk for (pk,) in self.db.fetched(found)]
 
     def upsert(
         self, row: CollectionRow, rows: EncodedRows

@@ -8,7 +8,8 @@ may hang while its host still acknowledges data.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
@@ -36,6 +37,28 @@ class LimitedConnection(psycopg.Connection[TupleRow]):
 
     is_committing = False
     """Whether a statement must not be stopped, because it may end before a standby has it."""
+
+    _running: psycopg.Pipeline | None = None
+
+    @contextmanager
+    def pipeline(self) -> Iterator[psycopg.Pipeline]:
+        """Let statements be sent together, which `fetched` and the end of the block wait for."""
+        with super().pipeline() as pipeline:
+            self._running = pipeline
+            try:
+                yield pipeline
+            finally:
+                self._running = None
+
+    def fetched(self, *cursors: psycopg.Cursor[TupleRow]) -> list[TupleRow]:
+        """Return all rows of statements that were executed.
+
+        In a pipeline the server then knows that it has got all statements. Otherwise it would not
+        count a client that hangs as idle in its transaction, and not end that.
+        """
+        if self._running is not None:
+            self._running.sync()
+        return [row for cursor in cursors for row in cursor.fetchall()]
 
     def wait(self, gen: Any, interval: float = CHECK_S, timeout: float | None = None) -> Any:
         """Run a generator of psycopg to its end, in the limits of the connection.

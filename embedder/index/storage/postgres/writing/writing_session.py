@@ -21,19 +21,20 @@ from embedder.core.storage_errors import StorageReadOnly
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.postgres.connection.connecting import connect, location_of
 from embedder.index.storage.postgres.connection.error_codes import STAGE, translate_database_errors
-from embedder.index.storage.postgres.connection.limited_connection import (
-    STATEMENT_S,
-    LimitedConnection,
-)
+from embedder.index.storage.postgres.connection.limited_connection import LimitedConnection
 from embedder.index.storage.postgres.schema import prepare
 from embedder.index.storage.postgres.transaction import PostgresTransaction
 from embedder.index.storage.postgres.writing.upkeep import Upkeep
 
-_LIMITS = """
-SELECT set_config('lock_timeout', '5s', false),
-    set_config('idle_in_transaction_session_timeout', '10s', false)
+LOCK_MS, IDLE_MS = 5000, 10_000
+"""Milliseconds that a write waits for one of another process, and after which the server ends the
+transaction of a process that hangs.
 """
-"""Another process may hang with the lock of a collection: the server ends its transaction."""
+
+_LIMITS = """
+SELECT set_config('lock_timeout', %s, false),
+    set_config('idle_in_transaction_session_timeout', %s, false)
+"""
 
 _REGISTER = """
 INSERT INTO embedder.writers(id, session, commits) VALUES (%s, %s, 0)
@@ -138,12 +139,13 @@ class WritingSession:
         db, session = connect(self._url, writable=True), secrets.randbits(62)
         try:
             with translate_database_errors(self.location):
-                db.statement_s = math.inf  # a migration changes all rows, and others wait for it
+                # A migration changes all rows, and other processes wait for it.
+                db.statement_s = math.inf
                 uuid = prepare(db, self.location, self._shards)
-                db.statement_s = STATEMENT_S
+                del db.statement_s  # that of all connections
                 if self.uuid not in ("", uuid):
                     raise StageUnavailable(STAGE, f"{self.location} is now another database")
-                db.execute(_LIMITS)
+                db.execute(_LIMITS, (str(LOCK_MS), str(IDLE_MS)))
                 db.execute(_FORGET)
                 ((registered,),) = db.execute(_REGISTER, (self.writer, session)).fetchall()
         except BaseException:

@@ -92,9 +92,7 @@ def test_a_failover_moves_writes_and_reads_to_the_next_host(
     try:
         with opened(both) as store:
             put(store, "a").result(LONG_S)
-            with closing(connect(standby.url(database), writable=False)) as db:
-                found = "SELECT FROM embedder.points"
-                assert eventually(lambda: db.execute(found).rowcount == 1)
+            _wait_for_replay(both, standby.url(database))
             server.stop()
             try:
                 with stale_reads():
@@ -114,3 +112,14 @@ def test_a_failover_moves_writes_and_reads_to_the_next_host(
 
 def _process(db: LimitedConnection) -> int:
     return db.info.backend_pid
+
+
+def _wait_for_replay(url: str, standby: str) -> None:
+    """Wait until a standby has what its source has committed."""
+    with (
+        closing(connect(url, writable=True)) as source,
+        closing(connect(standby, writable=False)) as copy,
+    ):
+        ((written,),) = source.execute("SELECT pg_current_wal_lsn()").fetchall()
+        reached = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
+        assert eventually(lambda: copy.execute(reached, (written,)).fetchall() == [(True,)])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
+import traceback
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -13,7 +16,7 @@ from embedder.core.errors import StageUnavailable
 from embedder.index.storage.protocol import Effect, Transaction
 from embedder.index.storage.row_encoding import encode
 from tests.unit.index.storage.postgres.points import named
-from tests.unit.index.storage.postgres.postgres_server import PostgresServer
+from tests.unit.index.storage.postgres.postgres_server import PASSWORD, PostgresServer
 from tests.unit.waiting import LONG_S, eventually
 
 pytest.importorskip("psycopg", reason="psycopg is not installed")
@@ -159,16 +162,22 @@ def test_a_write_that_is_lost_after_an_unknown_outcome_is_not_acknowledged_for_i
 
 
 def test_writes_and_reads_are_refused_while_the_server_is_down(
-    url: str, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+    url: str,
+    server: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(committer, "PATIENCE_S", 0.2)
+    caplog.set_level(logging.DEBUG)
     with opened(url) as store:
         put(store, "a").result(LONG_S)
+        shown = [repr(store)]
         server.stop()
         try:
             for written in [put(store, "b"), put(store, "c")]:
-                with pytest.raises(StageUnavailable):
+                with pytest.raises(StageUnavailable) as raised:
                     written.result(LONG_S)
+                shown.append("".join(traceback.format_exception(raised.value)))
             with pytest.raises(StageUnavailable):
                 stored(store)
             assert store.refusal is None
@@ -177,6 +186,10 @@ def test_writes_and_reads_are_refused_while_the_server_is_down(
 
         assert stored(store) == (["a"], 1)
         assert put(store, "d").result(LONG_S) == 2
+    shown.append(caplog.text)
+    assert not [
+        text for text in shown for one in (PASSWORD, quote(PASSWORD, safe="")) if one in text
+    ]
 
 
 def test_writes_wait_for_a_server_that_restarts(url: str, server: PostgresServer) -> None:
