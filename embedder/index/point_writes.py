@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-from embedder.core.errors import InvalidInput, UnknownCollection
+from embedder.core.errors import InvalidInput, Unavailable, UnknownCollection
 from embedder.core.storage_errors import StaleCollection, StorageDamaged
 from embedder.index.collection.open_collection import OpenCollection
 from embedder.index.contract.checks import check_ids, check_name, check_points
@@ -20,6 +21,8 @@ from embedder.index.storage.change_log import Changes
 from embedder.index.storage.protocol import Effect, Transaction, Write
 from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.row_encoding import encode
+
+logger = logging.getLogger(__name__)
 
 Choice = Callable[[Transaction, CollectionRow], Sequence[int]]
 """Selects the pks to delete, inside the transaction."""
@@ -150,6 +153,8 @@ def _reloading(shard: Shard, collection: OpenCollection) -> Iterator[None]:
         try:
             with suppress(UnknownCollection):
                 collection.reload()
+        except Unavailable:
+            logger.warning("collection %r: the next read applies the write", collection.name)
         except Exception as error:  # noqa: BLE001 - its index is out of date: close it
             problem = f"committed writes are not searchable until a restart: {error!r}"
             location = shard.store.reader.location

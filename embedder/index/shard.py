@@ -44,8 +44,7 @@ class Shard:
         self, settings: IndexSettings, name: str, shards: int, *, background: bool
     ) -> None:
         self.settings = settings
-        self.name = name
-        self.shards = shards
+        self.name, self.shards = name, shards
         self.failure: StorageDamaged | None = None
         self.restoring: set[int] = set()
         self.recovery = RecoveryReport(0.0, 0, 0, True)
@@ -192,13 +191,14 @@ class Shard:
         self._folder.close()
 
     def _close_store(self) -> None:
+        self.collections.clear()
         store, self.opened = self.opened, None
         for one in (self.objects, store):
             if one is not None:
                 one.close()
 
     def _show(self, name: str, collection: OpenCollection | None) -> None:
-        """Make a collection available under a name that a write has given it; None: no other."""
+        """Make a collection available under the name that a write gave it; None: no other."""
         if self.follower is not None:
             self.follower.show(name, collection)
         elif collection is None:

@@ -55,8 +55,7 @@ class OpenCollection:
         self._maintaining = threading.Lock()
         self._cannot_save = False
         self._applying = threading.Lock()  # a thread that needs both takes `_maintaining` first
-        self._dropped = threading.Event()
-        self._retired = threading.Event()
+        self._dropped, self._retired = threading.Event(), threading.Event()
         self._seen: tuple[Segment, ...] = ()
         self._segments = self._load(row)
 
@@ -177,11 +176,13 @@ class OpenCollection:
             StorageDamaged: its rows are not those that were written.
         """
         self._retired.set()
-        with self._maintaining, self._applying:
-            with self._environment.one_moment() as reader:
-                self._row = self._row_in(reader)
-            self._segments = self._load(self._row)
-        self._retired.clear()
+        try:
+            with self._maintaining, self._applying:
+                with self._environment.one_moment() as reader:
+                    self._row = self._row_in(reader)
+                self._segments = self._load(self._row)
+        finally:
+            self._retired.clear()
 
     def _load(self, row: CollectionRow) -> CollectionSegments | None:
         if row.width is None:

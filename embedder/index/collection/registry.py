@@ -75,6 +75,14 @@ class CollectionRegistry:
             removed = self._close(name)
         self._drop(removed)
 
+    def clear(self) -> None:
+        """Forget all collections, because their store was closed; their files stay."""
+        with self._lock:
+            closed, self.open = self.open, {}
+            self.damaged, self._damaged_numbers = {}, {}
+        for collection in closed.values():
+            collection.retire()
+
     def set_damaged(self, name: str, error: StorageDamaged, number: int | None = None) -> None:
         """Close a collection; later calls for it raise copies of ``error``.
 

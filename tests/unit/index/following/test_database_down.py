@@ -16,9 +16,13 @@ import numpy as np
 import pytest
 
 from embedder.core.errors import StageUnavailable, Unavailable
+from embedder.core.storage_errors import StorageFull
 from embedder.index import shard
+from embedder.index.collection.open_collection import OpenCollection
+from embedder.index.collection.registry import CollectionRegistry
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import Hit, Query
+from embedder.index.segments.segment_index import Delta
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.brute_force import points
 from tests.unit.index.small_index import small_settings
@@ -111,6 +115,51 @@ def test_an_index_opens_when_the_database_answers(url: str, server: PostgresServ
         assert index.count("c") == 1
         index.upsert("c", points({"b": [1, 0]}))
         assert index.health().status == "ready"
+
+
+def test_a_write_that_cannot_be_applied_while_the_database_is_down_is_found_later(
+    replica: Open, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = replica()
+    index.upsert("c", points({"a": [1, 0]}))
+    append = Delta.append
+
+    def fail(*_: object) -> Delta:
+        monkeypatch.setattr(Delta, "append", append)
+        server.stop()
+        raise MemoryError
+
+    monkeypatch.setattr(Delta, "append", fail)
+    with pytest.raises(MemoryError):
+        index.upsert("c", points({"b": [0, 1]}))
+    server.start()
+
+    assert [hit.id for hit in _search(index, Query("c", VECTOR, 5))] == ["a", "b"]
+    assert index.stats().status == "ready"
+
+
+def test_an_attempt_to_open_uses_nothing_of_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = small_settings(tmp_path)
+    with closing(VectorIndex(settings, background=False)) as index:
+        index.upsert("c", points({"a": [1, 0]}))
+    opened: list[OpenCollection] = []
+    put = CollectionRegistry.put
+
+    def record(registry: CollectionRegistry, collection: OpenCollection) -> None:
+        opened.append(collection)
+        put(registry, collection)
+
+    def fail(_: str) -> None:
+        monkeypatch.setattr(shard, "reach", lambda _: None)
+        raise StorageFull(str(tmp_path))
+
+    monkeypatch.setattr(CollectionRegistry, "put", record)
+    monkeypatch.setattr(shard, "reach", fail)
+    with closing(VectorIndex(settings, background=False)) as index:
+        assert index.count("c") == 1
+        assert len(opened) == 2
 
 
 def test_a_restart_of_the_database_is_not_noticed(

@@ -9,6 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from embedder.index.collection import log_pages
+from embedder.index.collection.open_collection import OpenCollection
 from embedder.index.contract.points import Query
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.brute_force import points
@@ -42,6 +44,28 @@ def test_deletions_that_the_log_has_forgotten_are_found_by_comparing(
     two.upsert("c", points({"e": [1, 2]}))
     two.run_maintenance()
     assert _ids(one) == _ids(two) == ["b", "d", "e"]
+
+
+def test_more_changes_than_are_applied_at_once_are_read_by_loading_again(
+    replica: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = replica(), replica()
+    one.upsert("c", points({"a": [1, 0], "b": [0, 1]}))
+    assert _ids(two) == ["a", "b"]
+    one.delete_points("c", ["a"])
+    one.upsert("c", points({"d": [1, 1]}))
+    loads: list[str] = []
+    reload = OpenCollection.reload
+    monkeypatch.setattr(log_pages, "MAX_PAGES", 0)
+
+    def record(collection: OpenCollection) -> None:
+        loads.append(collection.name)
+        reload(collection)
+
+    monkeypatch.setattr(OpenCollection, "reload", record)
+
+    assert _ids(two) == ["b", "d"]
+    assert loads == ["c"]
 
 
 @pytest.mark.parametrize("is_before_a_filter", [False, True])
