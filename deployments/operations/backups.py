@@ -47,6 +47,7 @@ class IndexBackups:
         Raises:
             BadBackup: the backup is incomplete, or has another number of shards.
             InvalidInput: the name is invalid, or exists and ``replacing`` is not set.
+            StaleCollection: the collection was deleted before all shards had it.
         """
         identity = uuid.uuid4().hex
         results = await asyncio.gather(
@@ -58,7 +59,7 @@ class IndexBackups:
         )
         for error in errors_in(results):
             await gather_all(
-                shard.call(NEVER, VectorIndex.delete, name)
+                shard.call(NEVER, VectorIndex.delete, name, identity)
                 for shard, result in zip(self._shards, results, strict=True)
                 if not isinstance(result, BaseException) and not replacing
             )

@@ -20,6 +20,7 @@ from embedder.index.contract.points import Spec
 from embedder.index.points_digest import PointsDigest
 from embedder.index.storage import staging
 from embedder.index.storage.protocol import Effect, Store, T, Transaction, Write
+from embedder.index.storage.publishing import publish
 from embedder.index.storage.reader import Snapshot
 from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.row_encoding import EncodedRows
@@ -220,19 +221,8 @@ def _publish(copy: Copy) -> Write[None]:
         row = rows.find_collection(PREFIX + copy.name)
         if row is None:  # published by an earlier run
             return lambda: None
-        existing = rows.find_collection(copy.name)
-        if existing is not None and existing.identity == copy.identity:
-            # A service that uses the target has found the part of another shard, and has created
-            # this one, perhaps with points of its clients.
-            for chunk in rows.scan(existing):
-                _, row = rows.upsert(row, chunk)
-            rows.update_collection(replace(existing, name=None))
-        elif existing is not None:
-            if not copy.replacing:
-                raise _taken(copy.name)
-            staging.discard(rows, copy.name)
-            rows.delete_collection(existing)
-        rows.update_collection(replace(row, name=copy.name, identity=copy.identity))
+        taken = None if copy.replacing else _taken(copy.name)
+        publish(rows, replace(row, identity=copy.identity), copy.name, taken)
         return lambda: None
 
     return write

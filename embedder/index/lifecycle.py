@@ -19,10 +19,12 @@ from embedder.index.backup import Backup, find_part
 from embedder.index.collection.open_collection import OpenCollection
 from embedder.index.contract.checks import byte_count, check_name, check_spec
 from embedder.index.contract.points import CollectionInfo, Spec, StoredModel
+from embedder.index.segments.scoring import normalize
 from embedder.index.shard import Shard
 from embedder.index.storage import staging
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.protocol import Effect, Transaction, Write
+from embedder.index.storage.publishing import publish
 from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.row_encoding import EncodedRows
 
@@ -132,13 +134,15 @@ def restore(
         BadBackup: the backup is damaged or incomplete, or has another number of shards; nothing of
             it is kept.
         InvalidInput: the name is invalid, or is taken and ``replacing`` is not set.
+        StaleCollection: the collection was deleted before it was complete in this shard.
     """
     with closing(Backup(find_part(shard, folder))) as backup:
         name = name or backup.manifest.name
         check_name(name)
         shard.follow([name])
-        if name in shard.collections and not replacing:
-            raise _taken(name)
+        taken = None if replacing else _taken(name)
+        if taken is not None and _is_another(shard, name, identity):
+            raise taken
         spec = replace(backup.row.spec, identity=identity)
 
         def begin(rows: Transaction) -> Effect[CollectionRow]:
@@ -150,7 +154,7 @@ def restore(
         try:
             for chunk in backup.rows():
                 row = shard.commit(_insert(row, chunk))
-            return _publish(shard, row, name, replacing=replacing)
+            return _publish(shard, row, name, taken)
         finally:
             shard.restoring.discard(row.id)
             shard.reclaim()
@@ -188,27 +192,33 @@ def _insert(row: CollectionRow, chunk: EncodedRows) -> Write[CollectionRow]:
     return write
 
 
-def _publish(shard: Shard, row: CollectionRow, name: str, *, replacing: bool) -> CollectionInfo:
+def _publish(
+    shard: Shard, row: CollectionRow, name: str, taken: InvalidInput | None
+) -> CollectionInfo:
     # Loaded before it has a name, so that the writer does not wait for it.
     collection = shard.open(replace(row, name=name))
     reach("restore.before_name")
 
     def write(rows: Transaction) -> Effect[CollectionInfo]:
-        existing = rows.find_collection(name)
-        if existing is not None and not replacing:
-            raise _taken(name)
-        if existing is not None:
-            staging.discard(rows, name)
-            rows.delete_collection(existing)
-        rows.update_collection(replace(row, name=name))
+        published, changes = publish(rows, row, name, taken)
 
         def effect() -> CollectionInfo:
+            follow_model(collection, row, published)
+            for change in changes:
+                vectors = normalize(collection.metric, change.vectors)
+                collection.apply(replace(change, vectors=vectors))
             shard.replace(collection)
             return collection.describe()
 
         return effect
 
     return shard.commit(write)
+
+
+def _is_another(shard: Shard, name: str, identity: str | None) -> bool:
+    """Say whether the name belongs to another collection; a service may have created this one."""
+    known = shard.collections.open.get(name)
+    return name in shard.collections and (known is None or known.spec.identity != identity)
 
 
 def _taken(name: str) -> InvalidInput:

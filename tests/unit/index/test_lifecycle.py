@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Semaphore
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedder.core.errors import UnknownCollection
+from embedder.core.errors import InvalidInput, UnknownCollection
 from embedder.core.storage_errors import StaleCollection
+from embedder.index import lifecycle
 from embedder.index.contract.points import Points, Query, Spec, StoredModel
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.small_index import small_settings
@@ -102,6 +104,92 @@ def test_a_backup_keeps_the_model(tmp_path: Path) -> None:
 
     assert index.restore(tmp_path / "copy", "again").stored == A
     index.close()
+
+
+Interrupt = Callable[[Callable[[VectorIndex], object]], VectorIndex]
+
+
+@pytest.fixture
+def restoring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Interrupt]:
+    """Yield a function that opens an index with a backup, and sets what happens in a restore.
+
+    It happens when all points are restored, and the collection has no name yet.
+    """
+    with closing(_open(tmp_path / "index")) as index:
+
+        def interrupt(work: Callable[[VectorIndex], object]) -> VectorIndex:
+            index.upsert("c", BACKED_UP, Spec(identity="old"))
+            index.back_up("c", tmp_path / "copy")
+            monkeypatch.setattr(lifecycle, "reach", lambda _: work(index))
+            return index
+
+        yield interrupt
+
+
+BACKED_UP = Points(["x", "y"], np.eye(2, dtype=np.float32), ["x", "y"], [{}, {}])
+NEW = Spec(identity="new", stored=A)
+
+
+@pytest.mark.parametrize("replacing", [False, True])
+def test_a_restore_keeps_what_a_service_has_created_and_written_meanwhile(
+    restoring: Interrupt, tmp_path: Path, replacing: bool
+) -> None:
+    def complete(index: VectorIndex) -> None:
+        # As a request does that finds the restored collection in another shard alone.
+        index.delete("c", "old")
+        index.create("c", NEW)
+        index.upsert("c", replace(POINTS, texts=["newer"]), NEW)
+        index.upsert("c", replace(POINTS, ids=["z"]), NEW)
+
+    index = restoring(complete)
+    if not replacing:
+        index.delete("c")
+    restored = index.restore(tmp_path / "copy", "c", "new", replacing)
+    found = index.search([Query("c", VECTOR, 9, include=("text",))])[0]
+    assert {hit.id: hit.text for hit in found} == {"x": "newer", "y": "y", "z": "text"}
+    assert [hit.score for hit in found] == pytest.approx([1, 1, 0.5**0.5])
+    index.close()
+    with closing(_open(tmp_path / "index")) as again:
+        assert again.describe("c").sequence == restored.sequence
+        assert again.describe("c").stored == restored.stored == A
+        assert again.deleted(["old", "new"]) == ["old"]
+
+
+@pytest.mark.parametrize("replacing", [False, True])
+def test_a_restore_begins_after_a_service_has_created_its_collection(
+    restoring: Interrupt, tmp_path: Path, replacing: bool
+) -> None:
+    index = restoring(lambda _: None)
+    index.delete("c")
+    index.upsert("c", replace(POINTS, ids=["z"]), NEW)
+    index.restore(tmp_path / "copy", "c", "new", replacing)
+
+    assert {one.id for one in index.scroll("c").records} == {"x", "y", "z"}
+    assert index.deleted(["new"]) == []
+
+
+def test_a_restore_does_not_bring_back_a_collection_that_was_deleted_meanwhile(
+    restoring: Interrupt, tmp_path: Path
+) -> None:
+    def delete(index: VectorIndex) -> None:
+        index.delete("c", "old")
+        index.create("c", NEW)
+        index.delete("c")
+
+    index = restoring(delete)
+    with pytest.raises(StaleCollection):
+        index.restore(tmp_path / "copy", "c", "new", True)
+    with pytest.raises(UnknownCollection):
+        index.describe("c")
+
+
+def test_a_restore_refuses_another_collection_of_the_name_that_was_created_meanwhile(
+    restoring: Interrupt, tmp_path: Path
+) -> None:
+    index = restoring(lambda index: index.create("again"))
+    with pytest.raises(InvalidInput, match="exists already"):
+        index.restore(tmp_path / "copy", "again", "new")
+    assert index.count("again") == 0
 
 
 def test_a_model_is_recorded_in_the_commit_that_creates_the_collection(

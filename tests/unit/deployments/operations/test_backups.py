@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow.parquet
 import pytest
 
@@ -14,13 +19,21 @@ from deployments.operations.collections import CollectionOperations
 from deployments.operations.point_lines import PointLine
 from embedder.core.deadline import NEVER
 from embedder.core.errors import ConfigurationError, InvalidInput, UnknownCollection
-from embedder.core.storage_errors import BadBackup, NotWritten
+from embedder.core.storage_errors import BadBackup, NotWritten, StaleCollection
+from embedder.index import lifecycle
+from embedder.index.contract.points import CollectionInfo, Points
+from embedder.index.shard import Shard
 from embedder.index.vector_index import VectorIndex
 from tests.unit.deployments.index_service import IndexService, run
+from tests.unit.deployments.two_model_service import TEXTS, filled_service, index_of
+from tests.unit.index.storage.postgres.postgres_server import running_server
+from tests.unit.index.stores import STORES
 
 NAME = "things"
 COUNT = 60
 Serve = Callable[[int], IndexService]
+Restore = Callable[[Awaitable[object]], Awaitable[CollectionInfo]]
+Split = tuple[IndexService, Restore]
 
 
 @pytest.fixture
@@ -122,6 +135,67 @@ def test_a_restore_under_an_existing_name_is_refused(
     with pytest.raises(InvalidInput, match="exists already"):
         run(_backups(service).restore(tmp_path / "backup", NAME))
     assert run(_operation(service).index.describe(NAME, NEVER)).count == COUNT
+
+
+@pytest.fixture(params=[(store, exists) for store in STORES for exists in (False, True)])
+def split(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Split]:
+    """Yield a service, and a function that restores and works when one of two shards is done."""
+    store, exists = request.param
+    url = running_server().create_database() if store == "postgres" else None
+    service = filled_service(tmp_path / "data", 2, url=url, replicas=2 if url else 1)
+    is_published, may_go_on, publish = threading.Event(), threading.Event(), lifecycle._publish
+
+    def publish_in_turn(shard: Shard, *given: Any) -> CollectionInfo:
+        if shard.name == "VectorIndex-1":
+            may_go_on.wait()
+        try:
+            return publish(shard, *given)
+        finally:
+            is_published.set()
+
+    async def restore(work: Awaitable[object]) -> CollectionInfo:
+        restoring = _backups(service).restore(tmp_path / "backup", NAME, replacing=exists)
+        task = asyncio.create_task(restoring)
+        await asyncio.to_thread(is_published.wait)
+        try:
+            await work
+        finally:
+            may_go_on.set()
+        return await task
+
+    run(_backups(service).back_up(NAME, tmp_path / "backup"))
+    if not exists:
+        run(index_of(service).delete(NAME, NEVER))
+    monkeypatch.setattr(lifecycle, "_publish", publish_in_turn)
+    yield service, restore
+    service.close()
+
+
+def test_a_request_between_the_shards_of_a_restore_loses_nothing(split: Split) -> None:
+    service, restore = split
+    ids = [f"new{number}" for number in range(20)]
+    points = Points(ids, np.ones((20, 4), np.float32), [None] * 20, [{}] * 20)
+    info = run(restore(index_of(service).upsert(NAME, points, NEVER)))
+
+    assert run(index_of(service).count(NAME, None, NEVER)) == len(TEXTS) + len(ids)
+    for shard in index_of(service).shards:
+        assert run(shard.call(NEVER, VectorIndex.deleted, [info.identity])) == []
+
+
+@pytest.mark.parametrize("completed", [False, True])
+def test_a_deletion_between_the_shards_of_a_restore_is_kept(split: Split, completed: bool) -> None:
+    service, restore = split
+
+    async def delete() -> None:
+        if completed:
+            await index_of(service).describe(NAME, NEVER)
+        await index_of(service).delete(NAME, NEVER)
+
+    with pytest.raises(StaleCollection) if completed else nullcontext():
+        run(restore(delete()))
+    assert run(index_of(service).collections(NEVER)) == []
 
 
 @pytest.mark.parametrize("shards", [1, 3])
