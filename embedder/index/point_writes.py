@@ -99,13 +99,15 @@ def _upsert(
             return lambda: None if row is None else _register(shard, row)
         staging.refuse_if_frozen(rows, name)
         pks, updated = rows.upsert(row.with_model(spec.stored), encoded)
+        history = rows.history
 
         def effect() -> int:
             # Without a width, the new collection does not read these rows from the file again.
             collection = checked or shard.register(replace(row, width=None))
             follow_model(collection, row, updated)
             with _reloading(shard, collection):
-                collection.apply(Changes.of_upsert(updated.sequence, pks, encoded.ids, vectors))
+                names, sequence = encoded.ids, updated.sequence
+                collection.apply(Changes.of_upsert(history, sequence, pks, names, vectors))
             shard.collections.notify_if_changed(collection)
             return updated.sequence
 
@@ -127,13 +129,13 @@ def _delete(shard: Shard, name: str, choose: Choice) -> Deleted:
         staging.refuse_if_frozen(rows, name)
         chosen = choose(rows, row)
         staging.delete_points(rows, row, chosen)
-        sequence = rows.delete(row, chosen).sequence
+        sequence, history = rows.delete(row, chosen).sequence, rows.history
 
         def effect() -> Deleted:
             collection = shard.collections.find(name)
             if chosen and collection is not None and collection.id == row.id:
                 with _reloading(shard, collection):
-                    collection.apply(Changes.of_deletion(sequence, chosen))
+                    collection.apply(Changes.of_deletion(history, sequence, chosen))
                 shard.collections.notify_if_changed(collection)
                 shard.reclaim()
             return Deleted(len(chosen), sequence)

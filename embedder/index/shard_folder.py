@@ -9,7 +9,11 @@ from tempfile import mkdtemp
 
 from embedder.core.disk_codes import translate_disk_errors
 from embedder.core.private_files import OWNER_ONLY_FOLDER, make_folder
-from embedder.index.segments.snapshot_folder import SnapshotFolder, remove_orphans
+from embedder.index.segments.snapshot_folder import (
+    SnapshotFolder,
+    remove_orphans,
+    remove_other_histories,
+)
 from embedder.index.segments.snapshot_format import SnapshotIdentity
 from embedder.index.storage.records import CollectionRow
 
@@ -34,12 +38,19 @@ class ShardFolder:
             if (self.path / FOLDER).exists():  # an earlier version let others read it
                 (self.path / FOLDER).chmod(OWNER_ONLY_FOLDER)
 
-    def snapshots(self, database: str, row: CollectionRow, width: int) -> SnapshotFolder:
-        """Return the snapshots of a collection of the store with the uuid ``database``."""
+    def snapshots(
+        self, database: str, row: CollectionRow, width: int, history: str
+    ) -> SnapshotFolder:
+        """Return the snapshots of a collection of the store with the uuid ``database``.
+
+        Those of another ``history`` of its rows are deleted; see `Snapshot.history`.
+        """
         identity = SnapshotIdentity(
             database=database, collection=row.uuid, metric=row.metric, width=width
         )
-        return SnapshotFolder(self.path / FOLDER / row.uuid, identity)
+        directory = self.path / FOLDER / (f"{row.uuid}-{history}" if history else row.uuid)
+        remove_other_histories(directory, row.uuid)
+        return SnapshotFolder(directory, identity)
 
     def remove_orphans(self, known: Collection[str]) -> None:
         """Delete the snapshots of all collections but those ``known`` by UUID."""

@@ -27,13 +27,15 @@ class ShardObjects:
         assert settings.snapshots is not None
         self._store = store
         self._objects = ObjectStore(settings.snapshots, f"{store.uuid}/{number_of(name)}")
-        self._downloads = Downloads(self._objects, store.history(), settings)
+        self._history = store.history()
+        self._downloads = Downloads(self._objects, self._history, settings)
         shard = ShardState(
             store.leads,
             store.history,
-            lambda: {
-                one.uuid: one.state.segments if one.state else ()
+            lambda history: {
+                one.uuid: segments
                 for one in collections.open.values()
+                if (segments := one.segments_of(history)) is not None
             },
             lambda: {row.uuid for row in store.collections()},
             settings.recovery_s,
@@ -59,7 +61,7 @@ class ShardObjects:
         """
         for row in self._store.collections():
             if row.width is not None:
-                snapshots = folder.snapshots(self._store.uuid, row, row.width)
+                snapshots = folder.snapshots(self._store.uuid, row, row.width, self._history)
                 self._downloads.fill(row, snapshots)
         if background:
             self._uploads.start()

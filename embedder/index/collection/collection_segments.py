@@ -39,7 +39,7 @@ class Environment:
     reader: Reader
     log: ChangeLog | None
     settings: IndexSettings
-    snapshots: Callable[[CollectionRow, int], SnapshotFolder]
+    snapshots: Callable[[CollectionRow, int, str], SnapshotFolder]
     should_stop: Callable[[], bool]
 
     @contextmanager
@@ -64,10 +64,13 @@ class CollectionSegments:
         width: int,
         environment: Environment,
         should_stop: Callable[[], bool],
+        history: str,
         *,
         source: Reader | None,
     ) -> None:
         """Open the segments, and read the points that the store has from ``source``, if any.
+
+        The row and the points are of this ``history``, and only its snapshots are used.
 
         Raises:
             StorageDamaged: a row fails its checksum, or points are missing.
@@ -77,7 +80,8 @@ class CollectionSegments:
         self._builder = SegmentBuilder(
             row.kind, row.metric, width, environment.settings, should_stop
         )
-        self.snapshots = environment.snapshots(row, width)
+        self.history = history
+        self.snapshots = environment.snapshots(row, width, history)
         segments: list[Segment] = []
         self.points_from_store = 0
         """Points that no snapshot had, so that they were read from the store."""
@@ -125,12 +129,14 @@ class CollectionSegments:
         return True
 
     def merge(self, sources: Sequence[Segment], wait: Callable[[int], None]) -> bool:
-        """Replace segments by one; return False if one of them was replaced meanwhile."""
+        """Replace segments by one; return False if they, or the rows, were replaced meanwhile."""
         merged = self._builder.merge(sources, partial(self.fetch, self._environment.reader))
         # The merge may have read vectors from the store that are not visible yet: wait until
         # they are, so that the merged segment is not newer than the state.
         with self._environment.reader.snapshot() as stored:
             row = stored.find_collection(str(self._row.name))
+            if stored.history != self.history:
+                return False
         if row is not None and row.id == self._row.id:
             wait(row.sequence)
         replaced = self.index.replace_merged(sources, merged)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Collection
 from contextlib import suppress
 
-from embedder.core.errors import InvalidInput, Unavailable, UnknownCollection
+from embedder.core.errors import ConfigurationError, InvalidInput, Unavailable, UnknownCollection
 from embedder.core.storage_errors import StorageDamaged
 from embedder.index.collection.open_collection import OpenCollection
 from embedder.index.collection.registry import CollectionRegistry
@@ -66,11 +66,11 @@ class Follower:
         ``loaded`` replaces it, if this is the collection that the name belongs to.
         """
         with self._comparing:
-            row = next(iter(self._log.heads([name])), None)
-            known = self._collections.number_of(name)
+            row = next(iter(self._log.heads([name])[1]), None)
+            known = self._collections.uuid_of(name)
             if row is None and known is not None:
                 self._collections.remove(name)
-            elif loaded is not None and row is not None and row.id == loaded.id != known:
+            elif loaded is not None and row is not None and row.uuid == loaded.uuid != known:
                 self._collections.put(loaded)
             return row
 
@@ -85,17 +85,18 @@ class Follower:
         known = self._collections.names() if names is None else [*filter(_is_name, names)]
         before = {name: self._collections.open.get(name) for name in known}
         reached = {one: one.sequence for one in before.values() if one is not None}
-        rows = {str(row.name): row for row in self._log.heads(None if names is None else known)}
+        history, heads = self._log.heads(None if names is None else known)
+        rows = {str(row.name): row for row in heads}
         for name in {*known, *rows}:
             row, collection = rows.get(name), before.get(name)
-            if row is not None and collection is not None and row.id == collection.id:
-                self._check_kept(collection, reached[collection], row)
+            if row is not None and collection is not None and row.uuid == collection.uuid:
+                self._check_kept(collection, reached[collection], row, history)
             while not self._is_reached(name, row):
                 row = self._renew(name)
 
     def _is_reached(self, name: str, row: CollectionRow | None) -> bool:
         """Apply the log of a collection; return False if another one has its name."""
-        if self._collections.number_of(name) != (row and row.id):
+        if self._collections.uuid_of(name) != (row and row.uuid):
             return False
         collection = self._collections.open.get(name)
         if row is None or collection is None:  # there is none, or it is damaged
@@ -108,7 +109,7 @@ class Follower:
         except StorageDamaged as error:
             if error.collection is None:
                 raise
-            self._collections.set_damaged(name, error.of(name), collection.id)
+            self._collections.set_damaged(name, error.of(name), collection.uuid)
         else:
             self._collections.notify_if_changed(collection)
         return True
@@ -119,7 +120,7 @@ class Follower:
         if row is None:
             return None
         with self._loading:
-            if self._collections.number_of(name) == row.id:
+            if self._collections.uuid_of(name) == row.uuid:
                 return row
             try:
                 loaded = self._load(row)
@@ -128,19 +129,28 @@ class Follower:
                     raise
                 now = self.compare(name)
                 # Rows of a deleted collection disappear at any time.
-                if now is not None and now.id == row.id:
-                    self._collections.set_damaged(name, error.of(name), row.id)
+                if now is not None and now.uuid == row.uuid:
+                    self._collections.set_damaged(name, error.of(name), row.uuid)
                 return now
             return self.compare(name, loaded)
 
-    def _check_kept(self, collection: OpenCollection, reached: int, row: CollectionRow) -> None:
-        """Load a collection again if the database has lost writes that are visible here."""
-        if row.sequence < reached:
-            logger.error(
-                "the database has lost writes %d to %d of collection %r",
-                *(row.sequence + 1, reached, collection.name),
-            )
-            with suppress(UnknownCollection):
+    def _check_kept(
+        self, collection: OpenCollection, reached: int, row: CollectionRow, history: str
+    ) -> None:
+        """Load a collection again if the database may have lost writes that are visible here."""
+        with suppress(UnknownCollection):
+            if collection.segments_of(history) is None:
+                logger.warning(
+                    "the database has another history, and may have lost writes of collection %r: "
+                    "it is loaded again",
+                    collection.name,
+                )
+                collection.reload(unless=history)
+            elif row.sequence < reached:
+                logger.error(
+                    "the database has lost writes %d to %d of collection %r",
+                    *(row.sequence + 1, reached, collection.name),
+                )
                 collection.reload()
 
 
@@ -159,13 +169,20 @@ class FollowingThread:
         self._thread.join()
 
     def _run(self) -> None:
+        reported = ""
         while not self._stop.wait(FOLLOW_S):
             try:
                 self._follow()
             except (Unavailable, StorageDamaged):
                 logger.debug("the log of the index was not read", exc_info=True)
+            except ConfigurationError as error:
+                if str(error) != reported:
+                    reported = str(error)
+                    logger.error("the log of the index cannot be read: %s", reported)
             except Exception:
                 logger.exception("the log of the index was not read")
+            else:
+                reported = ""
 
 
 def _is_name(name: str) -> bool:

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 
 from embedder.index.collection.collection_segments import Environment
 from embedder.index.collection.log_pages import read_pages
+from embedder.index.collection.naming_damage import naming
 from embedder.index.collection.open_collection import OpenCollection
 from embedder.index.segments.faiss_index import Stopped
 from embedder.index.segments.segment_index import IndexState
@@ -29,7 +30,7 @@ class FollowingCollection(OpenCollection):
     def apply(self, write: Changes) -> None:
         """Make an own committed write visible, or leave it to the log."""
         with self._applying:
-            if write.sequence == self.sequence + 1:
+            if write.sequence == self.sequence + 1 and self._is_of(write.history):
                 self._apply([write], write.vectors.shape[1])
 
     def wait(self, sequence: int) -> None:
@@ -77,10 +78,16 @@ class FollowingCollection(OpenCollection):
 
     def _catch_up(self, reader: PinnedReader) -> bool:
         """Apply all writes that the reader sees; return False if the log cannot tell them."""
+        with reader.snapshot() as stored:
+            if not self._is_of(stored.history):
+                return False
         row = self._row_in(reader)
         self.record(row)
-        with self._naming():
+        with naming(self.name):
             pages = read_pages(reader, row, self.sequence)
         if pages:
             self._apply(pages, row.width or 0)
         return pages is not None
+
+    def _is_of(self, history: str) -> bool:
+        return self.segments_of(history) is not None

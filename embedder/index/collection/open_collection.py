@@ -7,8 +7,7 @@ state and wait for neither.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -16,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.core.errors import UnknownCollection
-from embedder.core.storage_errors import StaleCollection, StorageDamaged
+from embedder.core.storage_errors import StaleCollection
 from embedder.core.types import Vectors
 from embedder.index.collection.collection_segments import CollectionSegments, Environment
+from embedder.index.collection.naming_damage import naming
 from embedder.index.contract.points import CollectionInfo, StoredModel
 from embedder.index.segments.faiss_index import Stopped
 from embedder.index.segments.segment import Segment
@@ -41,8 +41,7 @@ class OpenCollection:
             StorageDamaged: its rows are not those that were written.
         """
         assert row.name is not None
-        self.id = row.id
-        self.uuid = row.uuid
+        self.id, self.uuid = row.id, row.uuid
         self.name = row.name
         self.spec = row.spec
         self.metric = row.metric
@@ -97,6 +96,12 @@ class OpenCollection:
             identity=str(spec.identity),
         )
 
+    def segments_of(self, history: str) -> Sequence[Segment] | None:
+        """Return the segments, None if they are of another history; see `Snapshot.history`."""
+        if (held := self._segments) is None:
+            return ()
+        return held.index.state.segments if held.history == history else None
+
     def check(self, identity: str | None, model: StoredModel | None) -> None:
         """Refuse a request that was made for another collection or model; None is not compared.
 
@@ -150,7 +155,7 @@ class OpenCollection:
             if segments is None or self.is_dropped or self._retired.is_set():
                 return False
             try:
-                with self._naming():
+                with naming(self.name):
                     return self._step(segments)
             except Stopped:
                 return False
@@ -168,8 +173,8 @@ class OpenCollection:
         """Stop the running merge and start no other; the files stay."""
         self._retired.set()
 
-    def reload(self) -> None:
-        """Load the collection again, if a write could not be applied, or the log ends.
+    def reload(self, unless: str | None = None) -> None:
+        """Load the collection again, unless it is of the history ``unless`` by now.
 
         Raises:
             UnknownCollection: the collection was deleted.
@@ -178,22 +183,24 @@ class OpenCollection:
         self._retired.set()
         try:
             with self._maintaining, self._applying:
-                with self._environment.one_moment() as reader:
-                    self._row = self._row_in(reader)
-                self._segments = self._load(self._row)
+                if unless is None or self.segments_of(unless) is None:
+                    with self._environment.one_moment() as reader:
+                        self._row = self._row_in(reader)
+                    self.spec = self._row.spec
+                    self._segments = self._load(self._row)
         finally:
             self._retired.clear()
 
     def _load(self, row: CollectionRow) -> CollectionSegments | None:
         if row.width is None:
             return None
-        with self._naming(), self._environment.one_moment() as reader:
+        with naming(self.name), self._environment.one_moment() as reader:
             # A restored or staged collection has another name until it is complete.
             with reader.snapshot() as stored:
-                found = stored.find_collection(self.name)
+                found, history = stored.find_collection(self.name), stored.history
             segments = CollectionSegments(
                 found if found is not None and found.id == row.id else row,
-                *(row.width, self._environment, self._should_stop),
+                *(row.width, self._environment, self._should_stop, history),
                 source=reader,
             )
         self.points_from_store = segments.points_from_store
@@ -203,14 +210,15 @@ class OpenCollection:
     def _row_in(self, reader: Reader) -> CollectionRow:
         with reader.snapshot() as stored:
             row = stored.find_collection(self.name)
-        if row is None or row.id != self.id:
+        if row is None or (row.id, row.uuid) != (self.id, self.uuid):
             raise UnknownCollection("collection", self.name)
         return row
 
     def _apply(self, pages: Sequence[Changes], width: int) -> None:
         if self._segments is None:
             self._segments = CollectionSegments(
-                self._row, width, self._environment, self._should_stop, source=None
+                *(self._row, width, self._environment, self._should_stop, pages[0].history),
+                source=None,
             )
         self._segments.index.apply(pages)
 
@@ -240,11 +248,3 @@ class OpenCollection:
 
     def _should_stop(self) -> bool:
         return self.is_dropped or self._retired.is_set() or self._environment.should_stop()
-
-    @contextmanager
-    def _naming(self) -> Iterator[None]:
-        """Add the name of the collection to an error about damaged rows."""
-        try:
-            yield
-        except StorageDamaged as error:
-            raise error.of(self.name) from error

@@ -23,7 +23,7 @@ class CollectionRegistry:
     def __init__(self, maintenance: MaintenanceThread | None) -> None:
         self.open: dict[str, OpenCollection] = {}
         self.damaged: dict[str, StorageDamaged] = {}
-        self._damaged_numbers: dict[str, int] = {}
+        self._damaged_uuids: dict[str, str] = {}
         self._maintenance = maintenance
         self._lock = threading.Lock()
 
@@ -43,10 +43,10 @@ class CollectionRegistry:
         read = sum(one.points_from_store for one in self.open.values())
         return RecoveryReport(seconds, self.count_points(), read, was_clean)
 
-    def number_of(self, name: str) -> int | None:
-        """Return the number of the collection of this name, None if there is none."""
+    def uuid_of(self, name: str) -> str | None:
+        """Return the UUID of the collection of this name, None if there is none."""
         collection = self.open.get(name)
-        return self._damaged_numbers.get(name) if collection is None else collection.id
+        return self._damaged_uuids.get(name) if collection is None else collection.uuid
 
     def find(self, name: str) -> OpenCollection | None:
         """Return the open collection of this name, or None.
@@ -79,21 +79,21 @@ class CollectionRegistry:
         """Forget all collections, because their store was closed; their files stay."""
         with self._lock:
             closed, self.open = self.open, {}
-            self.damaged, self._damaged_numbers = {}, {}
+            self.damaged, self._damaged_uuids = {}, {}
         for collection in closed.values():
             collection.retire()
 
-    def set_damaged(self, name: str, error: StorageDamaged, number: int | None = None) -> None:
+    def set_damaged(self, name: str, error: StorageDamaged, uuid: str = "") -> None:
         """Close a collection; later calls for it raise copies of ``error``.
 
-        ``number`` is that of a collection that was never open.
+        ``uuid`` is that of a collection that was never open.
         """
         with self._lock:
             removed = self._close(name)
-            closed = removed.id if removed else number or 0
-            if closed in (0, self._damaged_numbers.get(name)) and name in self.damaged:
+            closed = removed.uuid if removed else uuid
+            if closed in ("", self._damaged_uuids.get(name)) and name in self.damaged:
                 return
-            self.damaged[name], self._damaged_numbers[name] = error, closed
+            self.damaged[name], self._damaged_uuids[name] = error, closed
         if removed is not None:
             removed.retire()
         logger.error("%s: %s; %s", error.path, error.problem, error)
@@ -110,7 +110,7 @@ class CollectionRegistry:
 
     def _forget_damage(self, name: str) -> None:
         self.damaged.pop(name, None)
-        self._damaged_numbers.pop(name, None)
+        self._damaged_uuids.pop(name, None)
 
     def _close(self, name: str) -> OpenCollection | None:
         remaining = dict(self.open)

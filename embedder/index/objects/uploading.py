@@ -12,7 +12,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,13 +42,13 @@ class ShardState:
     """What an upload needs of a shard.
 
     ``leads`` tells whether this replica is the one that uploads, and ``history`` is `Store.history`
-    now. ``segments`` are those of each open collection by UUID, ``known`` the UUIDs of all
-    collections that are stored.
+    now. ``segments`` are those of each open collection by UUID, none if its rows are of another
+    history than the given one. ``known`` are the UUIDs of all collections that are stored.
     """
 
     leads: Callable[[], bool]
     history: Callable[[], str]
-    segments: Callable[[], dict[str, tuple[Segment, ...]]]
+    segments: Callable[[str], dict[str, Sequence[Segment]]]
     known: Callable[[], Collection[str]]
     recovery_s: float
 
@@ -106,8 +106,9 @@ class Uploads:
         if not self._shard.leads():
             self._list_at, self._unused = -math.inf, {}
             return
-        segments = self._shard.segments()
-        wanted = self._wanted(segments, digest_of(self._shard.history()))
+        history = self._shard.history()
+        segments = self._shard.segments(history)
+        wanted = self._wanted(segments, digest_of(history))
         if wanted.keys() == self._done and now < self._list_at:
             return
         stored = {
@@ -125,7 +126,7 @@ class Uploads:
         self._done, self._list_at = wanted.keys(), now + LIST_S
 
     def _wanted(
-        self, segments: dict[str, tuple[Segment, ...]], history: str
+        self, segments: dict[str, Sequence[Segment]], history: str
     ) -> dict[ObjectName, Path]:
         """Return the name and the file of each saved segment; new files are read."""
         wanted, known = {}, {}
@@ -145,7 +146,7 @@ class Uploads:
         self._names = known
         return wanted
 
-    def _remove_unused(self, now: float, segments: dict[str, tuple[Segment, ...]]) -> None:
+    def _remove_unused(self, now: float, segments: dict[str, Sequence[Segment]]) -> None:
         """Remove the objects whose time is over.
 
         Those of a collection that is not saved well enough stay: it has no others.

@@ -135,7 +135,15 @@ class SnapshotFolder:
 def remove_orphans(folder: Path, known: Collection[str]) -> None:
     """Delete the snapshot folders of a shard whose collections are not ``known`` by UUID."""
     for path in folder.glob("*"):
-        if path.name not in known:
+        if path.name.partition("-")[0] not in known:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_other_histories(directory: Path, collection: str) -> None:
+    """Delete the snapshot folders of a collection, by UUID, except this one."""
+    for path in directory.parent.glob(f"{collection}*"):
+        if path != directory:
+            logger.warning("%s has snapshots of another history of the rows: deleted", path)
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -22,9 +22,10 @@ class Changes:
     ``pairs`` are pk and seq int64[n, 2] of the stored points, by ascending seq; ``ids`` and
     ``vectors`` float32[n, width] belong to them. ``deleted`` are pks int64[m]. ``head`` is the
     number of the last write: the points that writes after ``sequence`` have overwritten are
-    missing here.
+    missing here. ``history`` is that of the rows; see `Snapshot.history`.
     """
 
+    history: str
     sequence: int
     head: int
     pairs: NDArray[np.int64]
@@ -34,17 +35,18 @@ class Changes:
 
     @classmethod
     def of_upsert(
-        cls, sequence: int, pks: NDArray[np.int64], ids: list[str], vectors: Vectors
+        cls, history: str, sequence: int, pks: NDArray[np.int64], ids: list[str], vectors: Vectors
     ) -> Changes:
         """Return one write that has stored points."""
         pairs = np.stack([pks, np.full(len(pks), sequence)], axis=1)
-        return cls(sequence, sequence, pairs, ids, vectors, np.empty(0, np.int64))
+        return cls(history, sequence, sequence, pairs, ids, vectors, np.empty(0, np.int64))
 
     @classmethod
-    def of_deletion(cls, sequence: int, pks: Sequence[int]) -> Changes:
+    def of_deletion(cls, history: str, sequence: int, pks: Sequence[int]) -> Changes:
         """Return one write that has deleted points."""
         none = np.empty((0, 2), np.int64)
-        return cls(sequence, sequence, none, [], none.astype(np.float32), np.array(pks, np.int64))
+        vectors, deleted = none.astype(np.float32), np.array(pks, np.int64)
+        return cls(history, sequence, sequence, none, [], vectors, deleted)
 
 
 class PinnedReader(Reader, Protocol):
@@ -68,8 +70,10 @@ class ChangeLog(Protocol):
     writes answers, so that the last write is unknown.
     """
 
-    def heads(self, names: Collection[str] | None) -> list[CollectionRow]:
+    def heads(self, names: Collection[str] | None) -> tuple[str, list[CollectionRow]]:
         """Return the collections of these names as their last writes left them; None: all.
+
+        The first value is their history; see `Snapshot.history`.
 
         Raises:
             StorageDamaged: the row of a collection fails its checksum.

@@ -158,10 +158,7 @@ class Store(Protocol):
         """
 
     def history(self) -> str:
-        """Return a name of the history that the rows have; it may have another one at any time.
-
-        Another history may give the same numbers to other rows: that of a copy of the database, or
-        of a host that has taken over, which may lack the last writes of the former one.
+        """Return the history of the rows now; see `Snapshot.history`.
 
         Raises:
             StageUnavailable: the database does not answer.

@@ -49,7 +49,8 @@ def _take_over(rows: Transaction, existing: CollectionRow, row: CollectionRow) -
     row, changes = row.with_model(existing.stored), []
     for chunk in rows.scan(existing):
         pks, row = rows.upsert(row, chunk)
-        changes.append(Changes.of_upsert(row.sequence, pks, chunk.ids, chunk.vectors))
+        written = (rows.history, row.sequence)
+        changes.append(Changes.of_upsert(*written, pks, chunk.ids, chunk.vectors))
     # Not `delete_collection`, which would record the identity of both as deleted.
     rows.update_collection(replace(existing, name=None))
     return row, changes

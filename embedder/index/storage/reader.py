@@ -23,6 +23,14 @@ from embedder.index.storage.row_encoding import EncodedRows
 class Snapshot(Protocol):
     """The rows of a store at one moment, whatever is committed meanwhile."""
 
+    @property
+    def history(self) -> str:
+        """Return a name of the history that the rows have, which a file name may contain.
+
+        Another history may give the same numbers to other rows: that of a copy of the database, or
+        of a host that has taken over, which may lack the last writes of the former one.
+        """
+
     def collections(self) -> list[CollectionRow]:
         """Return all collections with a name, those as well that no client can use."""
 

@@ -69,10 +69,17 @@ class PostgresLog:
         self._shard = shard
         self._connections = connections
 
-    def heads(self, names: Collection[str] | None) -> list[CollectionRow]:
-        """Return the collections of these names as their last writes left them; None: all."""
-        found = self._connections.run(lambda db: self._snapshot(db).collections(names))
-        return [row for row in found if not is_staged_name(row.name)]
+    def heads(self, names: Collection[str] | None) -> tuple[str, list[CollectionRow]]:
+        """Return the history and the collections of these names, as their last writes left them.
+
+        None: all collections.
+        """
+
+        def read(db: LimitedConnection) -> tuple[str, list[CollectionRow]]:
+            return db.history, self._snapshot(db).collections(names)
+
+        history, found = self._connections.run(read)
+        return history, [row for row in found if not is_staged_name(row.name)]
 
     @contextmanager
     def pinned(self) -> Iterator[PostgresPinnedReader]:
@@ -118,6 +125,7 @@ def changes_since(
     names = [decoded(row[2]) for row in rows]
     blobs, crcs = [row[4] for row in rows], [row[3] for row in rows]
     return Changes(
+        snapshot.history,
         sequence,
         head,
         np.array([row[:2] for row in rows], np.int64).reshape(-1, 2),

@@ -56,6 +56,7 @@ class PostgresSnapshot:
 
     def __init__(self, db: LimitedConnection, shard: int, location: str) -> None:
         self.db = db
+        self.history = db.history
         self.shard = shard
         self.location = location
 

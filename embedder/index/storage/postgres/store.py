@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
-from typing import Any
 
 from embedder.index.storage.postgres.change_log import PostgresLog
 from embedder.index.storage.postgres.connection.idle_connections import IdleConnections
@@ -16,10 +15,6 @@ from embedder.index.storage.postgres.writing.writing_session import WritingSessi
 from embedder.index.storage.protocol import Effect, T, Transaction, Write
 from embedder.index.storage.records import CollectionRow
 
-_HISTORY = """
-SELECT format('%%s-%%s-%%s', system_identifier, oid, left(pg_walfile_name(pg_current_wal_lsn()), 8))
-FROM pg_control_system(), pg_database WHERE datname = current_database()
-"""
 _LEAD = "SELECT pg_try_advisory_lock(1163216209, %s)"
 """The connection keeps the lock until it is closed; it may take a lock that it has again."""
 
@@ -54,7 +49,7 @@ class PostgresStore:
 
     def collections(self) -> list[CollectionRow]:
         """Return all collections with a name that clients can use."""
-        return self.log.heads(None)
+        return self.log.heads(None)[1]
 
     def submit(self, write: Write[T], *, frees: bool = False) -> Future[T]:
         """Queue a write; see `Store.submit`."""
@@ -74,20 +69,21 @@ class PostgresStore:
         reclaim(self._committer, self._session.has_unnamed, spared)
 
     def history(self) -> str:
-        """Return the cluster, the database and the timeline; see `Store.history`."""
-        return str(self._value(_HISTORY))
+        """Return the history of the rows now; see `Store.history`."""
+
+        def write(rows: Transaction) -> Effect[str]:
+            history = rows.history
+            return lambda: history
+
+        return self.submit(write).result()
 
     def leads(self) -> bool:
         """Return whether this process leads the shard; see `Store.leads`."""
-        return bool(self._value(_LEAD, self._session.shard))
 
-    def _value(self, query: str, *parameters: object) -> Any:
-        """Return the value of a query of the connection that writes."""
-
-        def write(rows: Transaction) -> Effect[Any]:
+        def write(rows: Transaction) -> Effect[bool]:
             assert isinstance(rows, PostgresTransaction)
-            ((value,),) = rows.rows(query, *parameters)
-            return lambda: value
+            ((leads,),) = rows.rows(_LEAD, self._session.shard)
+            return lambda: bool(leads)
 
         return self.submit(write).result()
 

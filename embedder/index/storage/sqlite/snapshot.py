@@ -48,6 +48,9 @@ ORDER BY p.pk LIMIT ?
 class SqliteSnapshot:
     """Implements `Snapshot` on a connection whose caller has begun the transaction."""
 
+    history = ""
+    """One process writes a file, and waits until each write is on the disk."""
+
     def __init__(self, db: sqlite3.Connection, path: Path) -> None:
         self.db = db
         self._path, self._location = path, str(path)

@@ -32,6 +32,7 @@ from embedder.index.storage.sqlite.schema import (
     read_number,
     write_meta,
 )
+from embedder.index.storage.sqlite.snapshot import SqliteSnapshot
 
 logger = logging.getLogger(__name__)
 
@@ -104,8 +105,8 @@ class SqliteStore:
         reclaim(self._committer, self._connection, spared)
 
     def history(self) -> str:
-        """Return the identity of the file."""
-        return self.uuid
+        """Return the one history of a file."""
+        return SqliteSnapshot.history
 
     def leads(self) -> bool:
         """Return True: the directory has one owner."""

@@ -57,10 +57,7 @@ class Replica:
         return ShardState(
             lambda: self.leads,
             lambda: self.history,
-            lambda: {
-                one.uuid: one.state.segments if one.state else ()
-                for one in collections.open.values()
-            },
+            lambda _: {one.uuid: one.segments_of("") or () for one in collections.open.values()},
             lambda: {row.uuid for row in self.index._shard.store.collections()},
             RECOVERY_S,
         )

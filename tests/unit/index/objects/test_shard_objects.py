@@ -103,6 +103,23 @@ def test_the_background_uploads(shards: Shards, monkeypatch: pytest.MonkeyPatch)
     assert eventually(is_uploaded)
 
 
+def test_segments_of_another_history_than_that_of_the_rows_are_not_uploaded(
+    shards: Shards,
+) -> None:
+    index = shards.open("first")
+    _fill(index)
+    save(index, "c")
+    segments = index._shard.find("c")._segments
+    assert segments is not None
+    history, segments.history = segments.history, "before"
+    index.run_maintenance()
+    assert not ObjectStore(shards.snapshots, "").find()
+
+    segments.history = history
+    index.run_maintenance()
+    assert ObjectStore(shards.snapshots, "").find()
+
+
 def test_failures_of_the_object_store_fail_nothing_and_are_counted(
     shards: Shards, monkeypatch: pytest.MonkeyPatch
 ) -> None:

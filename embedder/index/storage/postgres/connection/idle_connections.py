@@ -13,6 +13,7 @@ from psycopg.pq import TransactionStatus
 from embedder.core.errors import StageUnavailable
 from embedder.index.storage.postgres.connection.connecting import connect
 from embedder.index.storage.postgres.connection.error_codes import translate_database_errors
+from embedder.index.storage.postgres.connection.history import read_history
 from embedder.index.storage.postgres.connection.limited_connection import LimitedConnection
 from embedder.index.storage.stale_reads import may_be_stale
 
@@ -30,6 +31,8 @@ class IdleConnections:
         self._location = location
         self._idle: dict[bool, list[LimitedConnection]] = {True: [], False: []}
         """By whether the host must take writes."""
+        self._history = ""
+        """That of the newest connection which takes writes; the older ones are not used again."""
         self._closed = threading.Event()
 
     def run(self, read: Callable[[LimitedConnection], T]) -> T:
@@ -70,7 +73,8 @@ class IdleConnections:
         try:
             yield db
         finally:
-            if db.info.transaction_status == TransactionStatus.IDLE:
+            is_current = db.history in ("", self._history)
+            if is_current and db.info.transaction_status == TransactionStatus.IDLE:
                 idle.append(db)
             else:
                 db.close()
@@ -84,8 +88,20 @@ class IdleConnections:
 
     def _connect(self) -> LimitedConnection:
         db = connect(self._url, writable=not may_be_stale())
+        if not may_be_stale():
+            self._enter_history(db)
         db.isolation_level, db.read_only = IsolationLevel.REPEATABLE_READ, True
         return db
+
+    def _enter_history(self, db: LimitedConnection) -> None:
+        try:
+            db.history = read_history(db, self._location)
+        except BaseException:
+            db.close()
+            raise
+        if db.history != self._history:
+            self._history = db.history
+            self._close_idle()
 
     def _close_idle(self) -> None:
         for idle in self._idle.values():

@@ -32,6 +32,9 @@ STOP_S = 2.0
 class LimitedConnection(psycopg.Connection[TupleRow]):
     """Raises `Cancelled` where the current context was cancelled."""
 
+    history = ""
+    """The history of its rows; see `Snapshot.history`."""
+
     statement_s = STATEMENT_S
     """Seconds after which a statement is stopped."""
 

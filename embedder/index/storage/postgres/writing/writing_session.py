@@ -21,6 +21,7 @@ from embedder.core.storage_errors import StorageReadOnly
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.postgres.connection.connecting import connect, location_of
 from embedder.index.storage.postgres.connection.error_codes import STAGE, translate_database_errors
+from embedder.index.storage.postgres.connection.history import read_history
 from embedder.index.storage.postgres.connection.limited_connection import LimitedConnection
 from embedder.index.storage.postgres.schema import prepare
 from embedder.index.storage.postgres.transaction import PostgresTransaction
@@ -145,6 +146,7 @@ class WritingSession:
                 del db.statement_s  # that of all connections
                 if self.uuid not in ("", uuid):
                     raise StageUnavailable(STAGE, f"{self.location} is now another database")
+                db.history = read_history(db, self.location)
                 db.execute(_LIMITS, (str(LOCK_MS), str(IDLE_MS)))
                 db.execute(_FORGET)
                 ((registered,),) = db.execute(_REGISTER, (self.writer, session)).fetchall()

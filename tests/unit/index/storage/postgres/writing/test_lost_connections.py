@@ -44,7 +44,7 @@ def test_lost_idle_connections_are_replaced(url: str) -> None:
         assert put(store, "b").result(LONG_S) == 2
         end_sessions(url)
         assert len(store.reader.pairs(1)) == 2
-        assert [row.count for row in store.log.heads(["c"])] == [2]
+        assert [row.count for row in store.log.heads(["c"])[1]] == [2]
 
 
 def test_a_write_that_loses_its_connection_is_repeated(url: str) -> None:
