@@ -6,7 +6,7 @@ CLUSTER ?= cluster.yaml
 SERVED ?= serve_cluster.yaml
 BIN := .venv/bin
 
-.PHONY: help install serve deploy test wheel faults fuzz drill clients check cluster nodes bench overload clean
+.PHONY: help install serve deploy test stores wheel faults fuzz drill clients check cluster nodes bench overload clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,10 @@ faults: install  ## Kill, damage and stress index, cache and service (takes long
 		tests/cluster/test_index_faults.py tests/cluster/test_two_services.py \
 		tests/cluster/test_contract.py tests/fuzz
 	TEST_EXAMPLES=10 $(BIN)/pytest --timeout=0 $(UNIT) -m hypothesis
+
+stores: install  ## Run the tests of the index over PostgreSQL, also those that take seconds (takes long)
+	TEST_STORE=postgres $(BIN)/pytest --timeout=0 $(UNIT)/index
+	TEST_STORE=both $(BIN)/pytest $(UNIT)/deployments/operations
 
 fuzz: install  ## Send hostile requests to a real service: FUZZ_S seconds (900), FUZZ_SEED (0)
 	FUZZ_S=$(or $(FUZZ_S),900) FUZZ_SEED=$(or $(FUZZ_SEED),0) $(BIN)/pytest --timeout=0 -s tests/fuzz

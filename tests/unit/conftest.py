@@ -43,12 +43,25 @@ settings.register_profile(
 settings.load_profile("unit")
 
 
+SHORT = "TEST_STORE" not in os.environ
+LONG_STORE = "takes seconds over PostgreSQL: 'make stores' runs it"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave tests marked ``long_store``, and copies between two databases, to a longer run."""
+    for item in items if SHORT else ():
+        if item.get_closest_marker("long_store") or "[postgres-postgres" in item.nodeid:
+            item.add_marker(pytest.mark.skip(reason=LONG_STORE))
+
+
 HERE = Path(__file__).parent
 UNMEASURED = {
     HERE / "benchmarks",
     HERE / "checkout",
     HERE / "pipeline" / "test_simulation.py",
     HERE / "inference" / "test_pool_machine.py",
+    HERE / "index" / "faults",
+    HERE / "index" / "test_replica_machine.py",
 }
 """Tests that do not test the library, and tests that run the same lines many times."""
 

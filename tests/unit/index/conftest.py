@@ -1,7 +1,8 @@
 """Runs tests of the index over its stores.
 
-Those marked ``every_store`` run over each store, all others over SQLite. ``TEST_STORE=postgres``
-runs all over PostgreSQL but those that concern SQLite's files, marked ``sqlite``.
+Those marked ``every_store`` run over each store on request, those of one module always, and all
+others over SQLite. ``TEST_STORE=postgres`` runs all over PostgreSQL but those that concern SQLite's
+files, marked ``sqlite``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from tests.unit.index.stores import STORES, TESTED
 
 ONLY = os.environ.get("TEST_STORE")
 
+ALWAYS = "tests.unit.index.test_vector_index"
+"""The module whose tests run over each store without a request."""
+
 OF_FILES = "tests.unit.index.objects"
 """Tests whose replicas are copies of a file of SQLite."""
 
@@ -26,7 +30,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     if ONLY is not None:
         metafunc.parametrize("tested_store", [ONLY], indirect=True, scope="module")
-    elif "every_store" in marked:
+    elif "every_store" in marked and metafunc.module.__name__ == ALWAYS:
         metafunc.parametrize("tested_store", STORES, indirect=True, scope="module")
 
 

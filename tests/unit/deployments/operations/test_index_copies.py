@@ -26,7 +26,7 @@ from tests.unit.index.storage.sqlite.version_1 import downgrade
 COMMITS = 12
 """Commits of a copy of both collections to two shards: begun, filled and named in each."""
 
-KILLS = min(int(os.environ.get("TEST_KILLS", "2")), COMMITS)
+KILLS = min(int(os.environ.get("TEST_KILLS", "1")), COMMITS)
 KINDS = ["files", "postgres"]
 
 

@@ -21,7 +21,7 @@ from tests.unit.index.faults.crash_processes import CrashProcess, ProcessGroup
 from tests.unit.index.faults.looking import look_once
 from tests.unit.index.places import PLACES
 
-KILLS = int(os.environ.get("INDEX_KILLS", "5"))
+KILLS = int(os.environ.get("INDEX_KILLS", "2"))
 PROCESSES = 2
 """Processes that write to a database at once."""
 STEPS = 10

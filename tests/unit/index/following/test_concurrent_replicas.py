@@ -17,7 +17,7 @@ from embedder.index.contract.points import Hit, Metric, Points, Query, Spec
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.small_index import ALL_FIELDS
 
-FOLLOWS = int(os.environ.get("TEST_FOLLOWS", "120"))
+FOLLOWS = int(os.environ.get("TEST_FOLLOWS", "40"))
 REPLICAS = 3
 THREADS = 3
 HOT = [f"hot{number}" for number in range(20)]

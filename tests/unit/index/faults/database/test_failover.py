@@ -75,6 +75,7 @@ def test_the_index_goes_on_at_the_next_host(pair: Pair, tmp_path: Path) -> None:
     index.close()
 
 
+@pytest.mark.long_store
 def test_a_failover_loses_no_acknowledged_write(pair: Pair, tmp_path: Path) -> None:
     place = DatabasePlace(tmp_path / "index", pair.create_database())
     with closing(ProcessGroup(place, 2)) as group:

@@ -28,6 +28,7 @@ def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{LIMITED}.STOP_S", 0.1)
 
 
+@pytest.mark.long_store
 @pytest.mark.usefixtures("short_limits")
 def test_calls_to_a_hanging_server_are_refused_and_succeed_when_it_goes_on(
     place: Place, server: PostgresServer

@@ -16,7 +16,7 @@ from tests.unit.index.faults.crash_processes import ProcessGroup
 from tests.unit.index.places import PLACES
 from tests.unit.index.storage.postgres.postgres_server import running_server
 
-STOPS = int(os.environ.get("INDEX_STOPS", "2"))
+STOPS = int(os.environ.get("INDEX_STOPS", "1"))
 PROCESSES = 2
 STEPS = 10
 """Steps that each process has acknowledged before a stop, and after it."""

@@ -49,6 +49,7 @@ def test_the_first_process_that_asks_leads_until_it_closes(opened: Opened) -> No
     assert eventually(second.leads)
 
 
+@pytest.mark.long_store
 def test_a_lost_connection_ends_the_lead(opened: Opened, server: PostgresServer) -> None:
     first, second = opened(0), opened(0)
     assert first.leads()
@@ -60,6 +61,7 @@ def test_a_lost_connection_ends_the_lead(opened: Opened, server: PostgresServer)
     assert not first.leads()
 
 
+@pytest.mark.long_store
 def test_a_copy_and_a_host_that_takes_over_have_another_history(
     opened: Opened, server: PostgresServer, url: str
 ) -> None:

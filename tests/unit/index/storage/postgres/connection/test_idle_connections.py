@@ -82,6 +82,7 @@ def test_closed_connections_are_not_kept(connections: IdleConnections) -> None:
     assert db.closed
 
 
+@pytest.mark.long_store
 def test_a_failover_moves_writes_and_reads_to_the_next_host(
     server: PostgresServer, url: str
 ) -> None:
