@@ -56,6 +56,7 @@ faults: install  ## Kill, damage and stress index, cache and service (takes long
 stores: install  ## Run the tests of the index over PostgreSQL, also those that take seconds (takes long)
 	TEST_STORE=postgres $(BIN)/pytest --timeout=0 $(UNIT)/index
 	TEST_STORE=both $(BIN)/pytest $(UNIT)/deployments/operations
+	TEST_STORE=both $(BIN)/pytest tests/cluster/test_database.py
 
 fuzz: install  ## Send hostile requests to a real service: FUZZ_S seconds (900), FUZZ_SEED (0)
 	FUZZ_S=$(or $(FUZZ_S),900) FUZZ_SEED=$(or $(FUZZ_SEED),0) $(BIN)/pytest --timeout=0 -s tests/fuzz

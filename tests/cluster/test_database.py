@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,10 @@ from tests.unit.index.storage.postgres.postgres_server import (
     PASSWORD,
     PostgresServer,
     server_of_test,
+)
+
+pytestmark = pytest.mark.skipif(
+    "TEST_STORE" not in os.environ, reason="starts a second service: 'make stores' runs it"
 )
 
 COLLECTION = "/v1/collections/points"
