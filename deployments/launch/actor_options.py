@@ -1,4 +1,4 @@
-"""What Ray is told about the actor of a replica: what it needs of its node, and its environment."""
+"""The options of the Ray actor of a replica: the resources of its node, and its environment."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 The unit of a search is a search of a small collection, of a read a row that a filter evaluates, and
 of a write a byte. Prices are compared with measured rates, so only their proportions matter. A
 search takes less than its price if its filter keeps points near the query, and more if it keeps
-those far from it, which nobody knows before.
+those far from it, which is not known before the search.
 """
 
 from __future__ import annotations

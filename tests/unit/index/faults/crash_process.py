@@ -75,7 +75,7 @@ def run(job: dict[str, Any]) -> None:
 
 
 def obey(index: VectorIndex, gate: Gate) -> None:
-    """Answer commands until the index should be closed, or nobody is there to give one."""
+    """Answer commands until one closes the index, or the parent process has ended."""
     report({"answer": "ready"})
     while (command := sys.stdin.readline().strip()) not in ("close", ""):
         answer: object = command

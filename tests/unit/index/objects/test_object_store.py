@@ -33,7 +33,7 @@ def file(tmp_path: Path) -> Path:
 
 
 class _Broken:
-    """A driver whose every call fails with a message that nobody may see."""
+    """A driver whose calls fail with a message that no log may contain."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def fail(*_: object, **__: object) -> None:

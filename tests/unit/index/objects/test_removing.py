@@ -1,4 +1,4 @@
-"""Objects that no segment uses are removed, but none that somebody may still need."""
+"""Objects that no segment uses are removed, but none that a replica may still read."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def writing(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 class CollectionFile:
-    """An open file that nobody writes: its collection, and its rows in insertion order."""
+    """An open file that no process writes: its collection, and its rows in insertion order."""
 
     def __init__(self, path: Path, name: str) -> None:
         """Open the file; ``row`` is its collection ``name``, or None.
@@ -86,7 +86,7 @@ class CollectionFile:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        # Nobody writes the file, so whatever SQLite refuses to read was written otherwise.
+        # No process writes the file, so a row that SQLite refuses to read was damaged.
         try:
             yield
         except sqlite3.Error as error:
