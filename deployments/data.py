@@ -16,8 +16,8 @@ from deployments.settings.service import ServeSettings
 from embedder.core.errors import ConfigurationError
 from embedder.core.private_files import make_folder
 from embedder.core.storage_errors import DirectoryInUse
-from embedder.index.storage.atomic_files import write_once
-from embedder.index.storage.lock import FILE_NAME, DirectoryLock
+from embedder.index.storage.disk.atomic_files import write_once
+from embedder.index.storage.disk.lock import FILE_NAME, DirectoryLock
 
 SHARDS_FILE, DATABASE_FILE = "SHARDS", "DATABASE"
 REPLICA = "replica-"

@@ -25,7 +25,7 @@ from deployments.rpc.replica_log import log_refusals_briefly
 from deployments.rpc.replica_name import replica_id
 from deployments.settings.service import ServeSettings
 from embedder.index.contract.health import IndexHealth
-from embedder.index.storage.lock import DirectoryLock
+from embedder.index.storage.disk.lock import DirectoryLock
 from embedder.index.vector_index import VectorIndex
 from embedder.pipeline.reservations import retry_token_of
 from embedder.pipeline.work_queue import WorkClass, WorkQueue

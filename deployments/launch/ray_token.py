@@ -10,7 +10,7 @@ from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 from embedder.core.errors import ConfigurationError
-from embedder.index.storage.atomic_files import write_once
+from embedder.index.storage.disk.atomic_files import write_once
 
 MODE, TOKEN, PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 """Variables of Ray: whether a token is required, the token, and the path of its file."""

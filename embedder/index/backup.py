@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from embedder.core.private_files import OWNER_ONLY_FOLDER, make_folder, sync, write_durably
 from embedder.core.storage_errors import BadBackup, NotWritten, StorageDamaged
 from embedder.index.shard import Shard
-from embedder.index.storage.atomic_files import EXISTS, raising_not_written, write_once
+from embedder.index.storage.disk.atomic_files import EXISTS, raising_not_written, write_once
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.row_encoding import EncodedRows

@@ -11,7 +11,7 @@ from embedder.core.errors import MissingExtra
 from embedder.core.private_files import OWNER_ONLY_FOLDER
 from embedder.core.storage_errors import NotWritten
 from embedder.index.shard import Shard
-from embedder.index.storage.atomic_files import EXISTS, raising_not_written, write_atomically
+from embedder.index.storage.disk.atomic_files import EXISTS, raising_not_written, write_atomically
 from embedder.index.storage.reader import Snapshot
 from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.staging import require_collection

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from embedder.index.shard_folder import FOLDER
-from embedder.index.storage.lock import DirectoryLock
+from embedder.index.storage.disk.lock import DirectoryLock
 from embedder.index.vector_index import VectorIndex
 from embedder.settings.model import IndexSettings
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from embedder.index.storage.atomic_files import write_atomically
+from embedder.index.storage.disk.atomic_files import write_atomically
 
 _WITH_PASSWORD = re.compile(r"(postgres(?:ql)?://[^:/?#@]*):([^/?#@]*)(@.*)", re.DOTALL)
 

@@ -25,7 +25,7 @@ from embedder.index.segments.snapshot_format import (
     read_segment,
     write_segment,
 )
-from embedder.index.storage.atomic_files import write_atomically
+from embedder.index.storage.disk.atomic_files import write_atomically
 from embedder.index.storage.failpoints import reach
 
 MIN_LIVE_SHARE = 0.5

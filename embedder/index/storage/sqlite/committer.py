@@ -1,35 +1,28 @@
-"""The single writer of a shard: a thread that owns the connection and commits writes in groups.
+"""Commits the queued writes of a shard in groups, in the thread that owns the connection.
 
-Writes that arrive during a commit share the next commit and its fsync; no write waits for a timer.
-A write is acknowledged when it is committed and its effect is visible.
+A group shares one commit and its fsync. A write is acknowledged when its effect is visible.
 """
 
 from __future__ import annotations
 
 import logging
-import queue
 import sqlite3
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from copy import copy
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any
 
-from embedder.core.cancellation import Cancellation, Cancelled, current_cancellation
-from embedder.core.errors import EmbedderError, Unavailable
+from embedder.core.cancellation import Cancelled
+from embedder.core.errors import EmbedderError
 from embedder.core.storage_errors import StorageDamaged, StorageFull, StorageReadOnly
 from embedder.index.storage.failpoints import reach
-from embedder.index.storage.protocol import Effect, T, Write
+from embedder.index.storage.protocol import Effect
 from embedder.index.storage.sqlite.error_codes import storage_error, translate_storage_errors
 from embedder.index.storage.sqlite.reserved_space import ReservedSpace
 from embedder.index.storage.sqlite.schema import read_number, release_free_pages
 from embedder.index.storage.sqlite.transaction import SqliteTransaction
-
-GROUP = 256
-"""Maximum number of writes per commit, which bounds how long the first of them waits."""
+from embedder.index.storage.write_queue import Job, WriteQueue, apply, fail
 
 VACUUM_PAGES = 64
 VACUUMS = 128
@@ -38,15 +31,7 @@ VACUUMS = 128
 logger = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class _Job(Generic[T]):
-    write: Write[T]
-    future: Future[T]
-    cancellation: Cancellation | None
-    frees: bool
-
-
-class Committer:
+class Committer(WriteQueue):
     """Runs queued writes; commits only while ``epoch`` is the epoch of the file."""
 
     def __init__(
@@ -57,57 +42,18 @@ class Committer:
         self._reserve = reserve
         self._path = path
         self._epoch = epoch
-        self._queue: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
-        self.refusal: EmbedderError | None = None
-        """Why writes are refused until a restart, or None."""
-        self._closing = threading.Lock()
-        self._closed = False
-        self._thread = threading.Thread(target=self._run, name="index-writer", daemon=True)
-        self._thread.start()
+        super().__init__()
 
-    def submit(self, write: Write[T], *, frees: bool = False) -> Future[T]:
-        """Queue a write; see `Store.submit`. ``frees`` lets it use the reserve on a full disk.
+    def commit_group(self, jobs: list[Job[Any]]) -> None:
+        """Commit a group of writes, and complete the reserve before and after it."""
+        if not self._reserve.is_complete and not all(job.frees for job in jobs):
+            self._restore_reserve()
+        self._commit(jobs)
+        if not self._reserve.is_complete:
+            self._restore_reserve()
 
-        Raises:
-            StorageReadOnly: the disk failed in an earlier write.
-            StorageDamaged: an earlier write found the file damaged.
-            Unavailable: the index is closed.
-        """
-        future: Future[T] = Future()
-        with self._closing:
-            if self._closed:
-                raise Unavailable("the index is closed")
-            if self.refusal is not None:
-                raise copy(self.refusal)
-            self._queue.put(_Job(write, future, current_cancellation(), frees))
-        return future
-
-    def close(self) -> None:
-        """Finish the queued writes and stop the thread; idempotent."""
-        with self._closing:
-            if not self._closed:
-                self._closed = True
-                self._queue.put(None)
-        self._thread.join()
-
-    def _run(self) -> None:
-        while (job := self._queue.get()) is not None:
-            jobs, last = [job], False
-            while len(jobs) < GROUP and not self._queue.empty() and not last:
-                following = self._queue.get()
-                last = following is None
-                if following is not None:
-                    jobs.append(following)
-            if not self._reserve.is_complete and not all(job.frees for job in jobs):
-                self._restore_reserve()
-            self._commit(jobs)
-            if not self._reserve.is_complete:
-                self._restore_reserve()
-            if last:
-                return
-
-    def _commit(self, jobs: list[_Job[Any]]) -> None:
-        done: list[tuple[_Job[Any], Effect[Any]]] = []
+    def _commit(self, jobs: list[Job[Any]]) -> None:
+        done: list[tuple[Job[Any], Effect[Any]]] = []
         try:
             if self.refusal is not None:
                 raise copy(self.refusal)
@@ -122,7 +68,7 @@ class Committer:
             self._fail([job for job in jobs if not job.future.done()], error)
             return
         for job, effect in done:
-            self._apply(job, effect)
+            apply(job, effect)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -140,7 +86,7 @@ class Committer:
                 self._connection.execute("ROLLBACK")
             raise
 
-    def _attempt(self, job: _Job[Any]) -> Effect[Any] | None:
+    def _attempt(self, job: Job[Any]) -> Effect[Any] | None:
         """Run one write of a group; if it fails, undo this write alone and return None.
 
         Raises:
@@ -167,18 +113,7 @@ class Committer:
         self._connection.execute("RELEASE write")
         return effect
 
-    def _apply(self, job: _Job[Any], effect: Effect[Any]) -> None:
-        try:
-            result = effect()
-            reach("apply.after")
-        except Exception as error:
-            # The effect itself has reloaded the collection that it left inconsistent.
-            logger.exception("a write was committed, but could not be made visible")
-            job.future.set_exception(error)
-        else:
-            job.future.set_result(result)
-
-    def _fail(self, jobs: list[_Job[Any]], error: Exception) -> None:
+    def _fail(self, jobs: list[Job[Any]], error: Exception) -> None:
         if _concerns_all(error):
             if self.refusal is None and isinstance(error, EmbedderError):
                 logger.error("no more writes until a restart: %r", error)
@@ -191,11 +126,9 @@ class Committer:
         elif isinstance(error, StorageFull) and self._may_use_reserve(jobs):
             self._commit(jobs)
             return
-        for job in jobs:
-            # A copy each: an exception collects the traceback of every caller that raises it.
-            job.future.set_exception(copy(error) if len(jobs) > 1 else error)
+        fail(jobs, error)
 
-    def _may_use_reserve(self, jobs: Sequence[_Job[Any]]) -> bool:
+    def _may_use_reserve(self, jobs: Sequence[Job[Any]]) -> bool:
         if not all(job.frees for job in jobs):
             return False
         self._empty_log()

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from embedder.core.private_files import sync
 from embedder.core.storage_errors import StorageDamaged, StorageFull
+from embedder.index.storage.disk.lock import DirectoryLock
 from embedder.index.storage.failpoints import reach
-from embedder.index.storage.lock import DirectoryLock
 from embedder.index.storage.protocol import Effect, T, Transaction, Write
 from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.sqlite.collection_table import FILE_NAME

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from embedder.core.storage_errors import NotWritten, StorageDamaged
-from embedder.index.storage.atomic_files import raising_not_written
+from embedder.index.storage.disk.atomic_files import raising_not_written
 from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.row_encoding import EncodedRows
 from embedder.index.storage.sqlite.collection_table import as_collection, stored_collections

@@ -11,8 +11,8 @@ from contextlib import closing
 from pathlib import Path
 
 from embedder.core.storage_errors import StorageDamaged
+from embedder.index.storage.disk.lock import DirectoryLock
 from embedder.index.storage.inspection import CheckedCollection, Inspection
-from embedder.index.storage.lock import DirectoryLock
 from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.sqlite.collection_table import (
     FILE_NAME,

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from embedder.core.private_files import sync
 from embedder.core.storage_errors import StorageDamaged
-from embedder.index.storage.atomic_files import raising_not_written
+from embedder.index.storage.disk.atomic_files import raising_not_written
+from embedder.index.storage.disk.lock import DirectoryLock
 from embedder.index.storage.inspection import Inspection
-from embedder.index.storage.lock import DirectoryLock
 from embedder.index.storage.sqlite.collection_table import FILE_NAME, remember_deleted
 from embedder.index.storage.sqlite.files.collection_file import write_collection, writing
 from embedder.index.storage.sqlite.files.inspection import check_collections, problem_of_file

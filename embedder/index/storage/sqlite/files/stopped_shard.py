@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from embedder.core.errors import ConfigurationError
-from embedder.index.storage.lock import DirectoryLock
+from embedder.index.storage.disk.lock import DirectoryLock
 from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.sqlite.collection_table import (
     FILE_NAME,

@@ -10,7 +10,7 @@ import pytest
 
 from embedder.core.storage_errors import StorageReadOnly
 from embedder.index.contract.points import Points
-from embedder.index.storage.lock import FILE_NAME
+from embedder.index.storage.disk.lock import FILE_NAME
 from embedder.index.storage.sqlite.store import SqliteStore
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.small_index import small_settings

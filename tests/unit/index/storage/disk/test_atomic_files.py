@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from embedder.index.storage import failpoints
-from embedder.index.storage.atomic_files import write_atomically
+from embedder.index.storage.disk.atomic_files import write_atomically
 
 
 @pytest.fixture(autouse=True)

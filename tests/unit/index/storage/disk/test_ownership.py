@@ -15,7 +15,7 @@ from embedder.core.errors import Unavailable
 from embedder.core.storage_errors import DirectoryInUse
 from embedder.index.contract.points import Points, Spec
 from embedder.index.shard import Shard
-from embedder.index.storage.lock import DirectoryLock
+from embedder.index.storage.disk.lock import DirectoryLock
 from embedder.index.storage.protocol import Effect, Transaction
 from embedder.index.storage.records import CollectionRow
 from embedder.index.vector_index import VectorIndex
