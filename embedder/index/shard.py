@@ -43,8 +43,7 @@ class Shard:
     def __init__(
         self, settings: IndexSettings, name: str, shards: int, *, background: bool
     ) -> None:
-        self.settings = settings
-        self.name, self.shards = name, shards
+        self.settings, self.name, self.shards = settings, name, shards
         self.failure: StorageDamaged | None = None
         self.restoring: set[int] = set()
         self.recovery = RecoveryReport(0.0, 0, 0, True)
@@ -210,6 +209,7 @@ class Shard:
         begun, number = time.monotonic(), number_of(self.name)
         self._folder.make()
         self.opened = open_store(self.settings, self._folder.path, number, self.shards)
+        self._folder.remove_leftovers()
         if self.settings.snapshots is not None:
             self.objects = ShardObjects(self.settings, self.name, self.opened, self.collections)
             self.objects.open(self._folder, background=self._maintenance is not None)

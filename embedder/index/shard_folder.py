@@ -11,6 +11,7 @@ from embedder.core.disk_codes import translate_disk_errors
 from embedder.core.private_files import OWNER_ONLY_FOLDER, make_folder
 from embedder.index.segments.snapshot_folder import (
     SnapshotFolder,
+    remove_leftovers,
     remove_orphans,
     remove_other_histories,
 )
@@ -51,6 +52,10 @@ class ShardFolder:
         directory = self.path / FOLDER / (f"{row.uuid}-{history}" if history else row.uuid)
         remove_other_histories(directory, row.uuid)
         return SnapshotFolder(directory, identity)
+
+    def remove_leftovers(self) -> None:
+        """Delete what interrupted saves have left; no collection of the shard may be open."""
+        remove_leftovers(self.path / FOLDER)
 
     def remove_orphans(self, known: Collection[str]) -> None:
         """Delete the snapshots of all collections but those ``known`` by UUID."""

@@ -46,8 +46,6 @@ class SnapshotFolder:
         self._last = max((_number(path) for path in directory.glob("*")), default=0)
         self.damaged = 0
         """Files set aside since the start."""
-        for leftover in directory.glob("*.tmp"):
-            leftover.unlink()
 
     def save(self, segment: Segment) -> Segment:
         """Write a segment durably, and return it with the path of its file.
@@ -137,6 +135,12 @@ def remove_orphans(folder: Path, known: Collection[str]) -> None:
     for path in folder.glob("*"):
         if path.name.partition("-")[0] not in known:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what interrupted saves have left in the snapshot folders of a shard."""
+    for leftover in folder.glob("*/*.tmp"):
+        leftover.unlink()
 
 
 def remove_other_histories(directory: Path, collection: str) -> None:
