@@ -19,14 +19,19 @@ ONLY = os.environ.get("TEST_STORE")
 ALWAYS = "tests.unit.index.test_vector_index"
 """The module whose tests run over each store without a request."""
 
-OF_FILES = "tests.unit.index.objects"
-"""Tests whose replicas are copies of a file of SQLite."""
+OF_FILES = ("tests.unit.index.objects", "tests.unit.index.storage.sqlite")
+"""Tests of SQLite, and tests whose replicas are copies of a file of it."""
+
+OWN_STORE = {"store", "place"}
+"""The parameters of tests that choose their stores themselves."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize a test by the stores that it runs over."""
     marked = {mark.name for mark in metafunc.definition.iter_markers()}
     if "sqlite" in marked or metafunc.module.__name__.startswith(OF_FILES):
+        return
+    if OWN_STORE & set(metafunc.fixturenames):
         return
     if ONLY is not None:
         metafunc.parametrize("tested_store", [ONLY], indirect=True, scope="module")

@@ -140,6 +140,7 @@ def test_an_unexpected_error_while_reading_fails_one_call_only(
     index.close()
 
 
+@pytest.mark.sqlite
 def test_repeated_calls_to_a_failed_shard_do_not_grow_the_traceback(tmp_path: Path) -> None:
     (tmp_path / "truth.db").write_bytes(b"x" * 8192)
     index = reopened(Place(tmp_path))

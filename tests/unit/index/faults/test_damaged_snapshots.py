@@ -51,6 +51,7 @@ def _identity(folder: Path) -> SnapshotIdentity:
     return SnapshotIdentity(database=database, collection=collection, metric=Metric.L2, width=WIDTH)
 
 
+@pytest.mark.sqlite
 def test_every_flipped_bit_and_every_cut_of_a_snapshot_is_found(
     directory: Path, tmp_path: Path
 ) -> None:
@@ -120,6 +121,7 @@ def test_a_damaged_snapshot_is_set_aside_and_its_points_are_read_from_the_store(
     again.close()
 
 
+@pytest.mark.sqlite
 def test_a_snapshot_newer_than_a_restored_store_is_not_used(
     directory: Path,
 ) -> None:
