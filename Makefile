@@ -6,7 +6,7 @@ CLUSTER ?= cluster.yaml
 SERVED ?= serve_cluster.yaml
 BIN := .venv/bin
 
-.PHONY: help install serve deploy test stores wheel faults fuzz drill clients check cluster nodes bench overload clean
+.PHONY: help install serve deploy test stores wheel faults fuzz drill clients check cluster kubernetes nodes bench overload clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -87,6 +87,9 @@ cluster: install  ## Start the Ray cluster of CLUSTER (cluster.yaml) and deploy 
 	$(BIN)/ray get-auth-token --generate > /dev/null
 	$(BIN)/ray up --yes $(CLUSTER)
 	$(BIN)/ray exec $(CLUSTER) 'cd ~/embedder && .venv/bin/serve deploy $(SERVED)'
+
+kubernetes: install  ## Write the manifests of deploy/kubernetes; SCHEMA=FILE checks each RayService
+	$(BIN)/python -m deploy.kubernetes $(if $(SCHEMA),--schema $(SCHEMA))
 
 nodes: install  ## Test the service on several nodes (network namespaces need root)
 	$(BIN)/pytest tests/nodes

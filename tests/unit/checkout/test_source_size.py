@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 FILES = [
     path
-    for folder in ("embedder", "deployments", "tests", "benchmarks", "examples")
+    for folder in ("embedder", "deployments", "deploy", "tests", "benchmarks", "examples")
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 MAX_FILE_LINES = 250

@@ -1,0 +1,54 @@
+"""The generated files of this folder, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deploy.kubernetes.rayservice import gpu_patch, rayservice
+from deploy.kubernetes.sources import read_cluster
+
+FOLDER = Path(__file__).parent
+
+SOURCES = {
+    "cpu": ("cluster.yaml", "serve_cluster.yaml"),
+    "postgres": ("cluster_postgres.yaml", "serve_cluster_postgres.yaml"),
+}
+"""The folder of each RayService, with the files of the repository that it is made from."""
+
+GPU_FOLDERS = {"cpu": "gpu", "postgres": "postgres-gpu"}
+"""The folder that adds the groups with GPUs to each RayService."""
+
+
+def generated_files() -> Mapping[Path, str]:
+    """Return the content of each generated file by its path."""
+    files = {}
+    for folder, sources in SOURCES.items():
+        cluster = read_cluster(*sources)
+        files[FOLDER / folder / "rayservice.yaml"] = _text(rayservice(cluster), sources)
+        patch = FOLDER / GPU_FOLDERS[folder] / "gpu-workers.yaml"
+        files[patch] = _text(gpu_patch(cluster), sources)
+    return files
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts of several lines as they are, and each object where it is used."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def _text(document: Any, sources: tuple[str, str]) -> str:
+    head = f"# Generated from {sources[0]} and {sources[1]} by 'make kubernetes': edit those.\n"
+    return head + yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=100)
