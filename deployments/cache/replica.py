@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.data import cache_directory
+from deployments.logs.replica_log import configure_replica_log
 from deployments.metrics import CACHE, CACHE_STORE, MetricPublisher
 from deployments.settings.service import ServeSettings
 from embedder.cache.archive_format import ArchivedModel
@@ -23,6 +24,7 @@ class CacheReplica:
     """Stores entries for all ingress replicas; with a directory or a Redis, also between runs."""
 
     def __init__(self, settings: ServeSettings, name: str) -> None:
+        configure_replica_log(settings.logs)
         self._name = name
         cache = _cache_settings(settings)
         self._cache = PersistentCache(cache, open_store(cache, name))

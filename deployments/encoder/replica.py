@@ -10,8 +10,8 @@ from typing import Any
 from ray import serve
 
 from deployments.autoscaling.reports import INITIAL_RATE, QUEUED, RATE
+from deployments.logs.replica_log import configure_replica_log
 from deployments.rpc.model_updates import ModelUpdates
-from deployments.rpc.replica_log import log_refusals_briefly
 from deployments.rpc.replica_name import ReplicaStats, replica_id
 from deployments.settings.encoders import EncoderDeployment
 from deployments.settings.service import ServeSettings
@@ -34,7 +34,7 @@ class EncoderReplica:
     """
 
     def __init__(self, settings: ServeSettings, pool: EncoderDeployment | None = None) -> None:
-        log_refusals_briefly()
+        configure_replica_log(settings.logs)
         self._encoders = EncoderPool(settings)
         self._pinned = ModelUpdates(self._encoders, serves=pool.serves if pool else None)
         self._batches_seen = 0

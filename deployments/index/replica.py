@@ -20,8 +20,8 @@ from deployments.data import claim_shards, claim_snapshots, index_directory
 from deployments.index.client import ShardStats
 from deployments.index.methods import METHODS, Method
 from deployments.index.read_meter import ReadMeter
+from deployments.logs.replica_log import configure_replica_log
 from deployments.metrics import INDEX, QUEUES, MetricPublisher
-from deployments.rpc.replica_log import log_refusals_briefly
 from deployments.rpc.replica_name import replica_id
 from deployments.settings.service import ServeSettings
 from embedder.index.contract.health import IndexHealth
@@ -52,7 +52,7 @@ class IndexReplica:
     """
 
     def __init__(self, settings: ServeSettings, name: str) -> None:
-        log_refusals_briefly()
+        configure_replica_log(settings.logs)
         claim_shards(settings)
         sys.setswitchinterval(SWITCH_S)
         directory, self._lock = _own_folder(settings, name)

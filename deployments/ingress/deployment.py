@@ -13,8 +13,8 @@ from deployments.ingress.asgi import build_asgi
 from deployments.ingress.middleware.upgrades import decline_upgrades
 from deployments.ingress.service.replicas import Handles
 from deployments.ingress.service.service import Service
+from deployments.logs.replica_log import configure_replica_log
 from deployments.rpc.handle_client import Handle
-from deployments.rpc.replica_log import log_refusals_briefly
 from deployments.rpc.replica_name import own_deployment
 from deployments.settings.service import ServeSettings
 from embedder.core.request import EmbedOptions
@@ -36,7 +36,7 @@ class IngressReplica:
         caches: Mapping[str, Handle],
         indexes: Mapping[str, Handle],
     ) -> None:
-        log_refusals_briefly()
+        configure_replica_log(settings.logs)
         decline_upgrades()
         handles = Handles(tokenizer, encoders, caches, indexes, own_deployment("Ingress"))
         self._service = Service(settings, handles)

@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from deployments.settings.access import ApiKey
 from deployments.settings.encoders import EncoderStage
+from deployments.settings.logs import LogSettings
 from deployments.settings.models import ModelList
 from deployments.settings.stages import (
     IndexStage,
@@ -88,6 +89,7 @@ class ServeSettings(EmbedderSettings):
     keys: tuple[ApiKey, ...] = Field(
         (), description="API keys of clients; without keys the service must listen on loopback"
     )
+    logs: LogSettings = LogSettings()
     cors_origins: tuple[str, ...] = Field(
         (), description="origins whose web pages may call the service; none: no CORS headers"
     )

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deployments.autoscaling.reports import QUEUED, RATE
+from deployments.logs.replica_log import configure_replica_log
 from deployments.metrics import QUEUES, MetricPublisher
 from deployments.rpc.model_updates import ModelUpdates
 from deployments.rpc.pickled_rows import PickledRows
-from deployments.rpc.replica_log import log_refusals_briefly
 from deployments.rpc.replica_name import ReplicaStats, replica_id
 from deployments.settings.service import ServeSettings
 from embedder.batching.work_meter import WorkMeter
@@ -26,7 +26,7 @@ class TokenizerReplica:
     """Tokenizes inputs for several models."""
 
     def __init__(self, settings: ServeSettings) -> None:
-        log_refusals_briefly()
+        configure_replica_log(settings.logs)
         self._tokenizers = TokenizerPool(settings)
         self._pinned = ModelUpdates(self._tokenizers)
         self._work = WorkMeter()

@@ -6,14 +6,12 @@ generically; the log has the details.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
 import orjson
-from ray.exceptions import RayTaskError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -21,8 +19,6 @@ from deployments.ingress.errors.http_errors import UnknownKey
 from deployments.ingress.errors.statuses import HTTP_CODES, STATUSES, Status
 from deployments.ingress.errors.tei_messages import tei_message
 from embedder.core.errors import BackendFailure, EmbedderError, InvalidInput, Overloaded
-
-logger = logging.getLogger("ray.serve")
 
 UNKNOWN_FIELD = "unknown_field"
 """The type of a validation error for a field that a body does not have; its context names it."""
@@ -49,10 +45,12 @@ class InvalidRequest(Exception):
         self.complaint = {**complaint, "loc": (*place, *complaint["loc"])}
 
 
-def response_to(error: Exception, request: str, shape: ErrorShape) -> Response:
+def response_to(
+    error: Exception, request: str, shape: ErrorShape, request_id: str = ""
+) -> Response:
     """Return the response for an exception; ``request`` is the method and the path."""
     if isinstance(error, EmbedderError):
-        return error_response(error, shape)
+        return error_response(error, shape, request_id)
     if isinstance(error, InvalidRequest):
         return _validation_response(error.complaint, shape)
     if isinstance(error, HTTPException):
@@ -62,19 +60,15 @@ def response_to(error: Exception, request: str, shape: ErrorShape) -> Response:
         response = _response(shape, status, message, code=HTTP_CODES.get(code))
         response.headers.update(error.headers or {})
         return response
-    logger.error("unexpected error", exc_info=error)
-    failure = BackendFailure("")
-    response = _response(shape, STATUSES[BackendFailure], _message(failure), code=_code(failure))
-    response.headers["x-should-retry"] = "false"
-    return response
+    return error_response(BackendFailure(""), shape, request_id)
 
 
-def error_response(error: EmbedderError, shape: ErrorShape) -> Response:
-    """Return the response for an error of `STATUSES`."""
+def error_response(error: EmbedderError, shape: ErrorShape, request_id: str = "") -> Response:
+    """Return the response for an error of `STATUSES`; a 500 names the request, as OpenAI's does."""
     status = STATUSES[type(error)]
-    if status.http >= 500:
-        _log_fault(error, with_traceback=status.http == 500)
     field, message = None, _message(error)
+    if status.http == 500 and request_id:
+        message = f"{message} (request ID {request_id})"
     if isinstance(error, InvalidInput):
         field = error.field
         message = tei_message(error) if shape is ErrorShape.TEI else message
@@ -93,10 +87,9 @@ def error_response(error: EmbedderError, shape: ErrorShape) -> Response:
 
 
 def error_content(error: Exception) -> dict[str, Any]:
-    """Return the JSON of an error in OpenAI's shape; an unexpected error is logged."""
+    """Return the JSON of an error in OpenAI's shape."""
     if not isinstance(error, EmbedderError):
-        logger.error("unexpected error", exc_info=error)
-        error = BackendFailure(repr(error))
+        error = BackendFailure("")
     field = error.field if isinstance(error, InvalidInput) else None
     return _content(_message(error), STATUSES[type(error)].kind, field, _code(error))
 
@@ -138,13 +131,6 @@ def _message(error: EmbedderError) -> str:
     if STATUSES[type(error)].http == 500:
         return "the service failed to answer this request"
     return str(error)
-
-
-def _log_fault(error: EmbedderError, *, with_traceback: bool) -> None:
-    """Log a fault of the service; the replica that raised an error has logged its traceback."""
-    logged_by_replica = isinstance(error.__cause__, RayTaskError)
-    traceback = error if with_traceback and not logged_by_replica else None
-    logger.error("request failed: %r", error, exc_info=traceback)
 
 
 def _field(location: tuple[str | int, ...]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from deployments.ingress.errors.http_errors import MissingScope
 from deployments.ingress.errors.responses import ErrorShape
 from deployments.ingress.middleware.keys import Headers
+from deployments.ingress.middleware.request_id import REQUEST_ID, is_request_id
 from deployments.settings.access import ApiKey, Scope
 from embedder.core.deadline import Deadline
 from embedder.core.errors import InvalidInput
@@ -21,6 +22,9 @@ class RequestContext:
 
     ``key`` is None if the service has no keys or the path is open. ``large_body`` is the admitted
     job of a large body, None for a small one. ``prefix`` is what was removed from the path.
+
+    ``route`` is the declared path, None before a route is found; ``model`` is the one that the body
+    names; ``error`` is the error that was answered.
     """
 
     deadline: Deadline
@@ -33,6 +37,15 @@ class RequestContext:
     prefix: str = ""
     error_shape: ErrorShape = ErrorShape.OPENAI
     began: float = field(default_factory=time.monotonic)
+    route: str | None = None
+    model: str | None = None
+    error: Exception | None = None
+
+    @property
+    def request_id(self) -> str:
+        """Return ``x-request-id``, which Serve adds where the client sends none; "" without one."""
+        given = self.headers.get(REQUEST_ID, b"")
+        return given.decode() if is_request_id(given) else ""
 
     def require(self, scope: Scope) -> None:
         """Check that the key of the request has a scope; a service without keys has no scopes.

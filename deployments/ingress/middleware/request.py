@@ -1,7 +1,7 @@
 """The middleware of every request: checks the key, reads the body, and sends the response.
 
 If the service has keys, every path that is not in `OPEN` needs one. Each route declares the scope
-that the key must have. Serve adds ``x-request-id`` to the request, the response and the log.
+that the key must have. Serve adds ``x-request-id`` to the request and the response.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from deployments.ingress.middleware.body import read_body
 from deployments.ingress.middleware.context import RequestContext, request_timeout_s
 from deployments.ingress.middleware.keys import matching_key, presented_key
 from deployments.ingress.middleware.large_bodies import LargeBodies
+from deployments.ingress.middleware.request_log import ABANDONED, FinishedRequest, RequestLog
 from deployments.ingress.middleware.request_stats import RequestStats
 from deployments.ingress.middleware.route_prefix import strip_prefix
 from deployments.settings.service import ServeSettings
@@ -60,23 +61,26 @@ class RequestMiddleware:
         self._keys = settings.keys
         self._limits = settings.limits
         self._request_stats = request_stats
+        self._log = RequestLog(settings.logs)
         self._tei_paths = tei_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, also where that fails, and count it."""
+        """Answer one request, also where that fails; count and log it."""
         if scope["type"] != "http":
             await _NOT_HTTP(scope, receive, send)
             return
         context = self._context(scope)
         stats = self._request_stats
         stats.in_flight += 1
+        status = ABANDONED
         try:
             with ExitStack() as admitted:
                 try:
                     response = await self._response(scope, receive, context, admitted)
                 except Exception as error:  # noqa: BLE001 - answered, and logged if it is a fault
+                    context.error = error
                     request = f"{context.method} {context.path[:200]}"
-                    response = response_to(error, request, context.error_shape)
+                    response = response_to(error, request, context.error_shape, context.request_id)
                 if response is None:
                     stats.abandoned += 1
                     return
@@ -85,11 +89,13 @@ class RequestMiddleware:
                 response.raw_headers.append((b"x-total-time", b"%d" % total_ms))
                 # The server drops the body where the method is HEAD.
                 await response(scope, receive, send)
+                status = response.status_code
         except asyncio.CancelledError:
             stats.abandoned += 1
             raise
         finally:
             stats.in_flight -= 1
+            self._log.write(FinishedRequest.now(context, status))
 
     def _context(self, scope: Scope) -> RequestContext:
         path, prefix = scope["path"], scope.get("root_path", "")

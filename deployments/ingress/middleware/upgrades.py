@@ -1,4 +1,4 @@
-"""A uvicorn protocol that ignores upgrade offers, and accepts headers in Latin-1.
+"""A uvicorn protocol that ignores upgrade offers, and accepts headers in Latin-1 and request ids.
 
 Java's HttpClient and ``curl --http2`` offer HTTP/2 on every first request. uvicorn's parser treats
 the bytes after such a request head as another protocol, so the body is lost; for a WebSocket it
@@ -11,6 +11,8 @@ import httptools
 import uvicorn.config
 from starlette.middleware import Middleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from deployments.ingress.middleware.request_id import REQUEST_ID, is_request_id
 
 OFFERS = frozenset({b"upgrade", b"http2-settings"})
 """The headers of an upgrade offer; ``connection`` names them too."""
@@ -36,8 +38,12 @@ class DecliningProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header; re-encode a value that is not UTF-8 from Latin-1, as in RFC 9110.
 
-        Ray Serve decodes ``x-request-id`` and others as UTF-8, and answers 500 if it cannot.
+        Ray Serve decodes some headers as UTF-8, and answers 500 if it cannot. It makes a request id
+        for a request without one; the id of a client is left out if it must not be in a log, and a
+        second one, because Serve would return one and log the other.
         """
+        if name.lower() == REQUEST_ID and not (is_request_id(value) and self._has_no_request_id()):
+            return
         super().on_header(name, _in_utf_8(value))
 
     def on_headers_complete(self) -> None:
@@ -49,6 +55,9 @@ class DecliningProtocol(HttpToolsProtocol):
         """End the request, unless its head will be parsed again."""
         if not self._has_offer():
             super().on_message_complete()
+
+    def _has_no_request_id(self) -> bool:
+        return all(name != REQUEST_ID for name, _ in self.headers)
 
     def _should_upgrade(self) -> bool:
         return False

@@ -87,7 +87,7 @@ async def create_embeddings(
     if kind is Format.NDJSON:
         wanted = streams.Request(service, body.input, options, body.model, context)
         chunks = await streams.begin(wanted)
-        return StreamingResponse(_lines(chunks, body), media_type=kind.value)
+        return StreamingResponse(_lines(chunks, body, context), media_type=kind.value)
     component = component_bytes(dtype, kind, encoding)
     await check_embeddings(service, context, body, "input", len(body.input), component)
     answer = await service.embed(body.input, options, context.deadline, model=body.model)
@@ -102,7 +102,9 @@ async def create_embeddings(
     return response
 
 
-async def _lines(chunks: AsyncIterator[streams.Chunk], body: EmbeddingsRequest) -> Lines:
+async def _lines(
+    chunks: AsyncIterator[streams.Chunk], body: EmbeddingsRequest, context: RequestContext
+) -> Lines:
     """Yield a line for each embedding, then one with the usage; an error is the last line."""
     tokens, model = 0, ""
     try:
@@ -113,6 +115,7 @@ async def _lines(chunks: AsyncIterator[streams.Chunk], body: EmbeddingsRequest) 
             yield json_lines(_data(vectors, body.encoding_format, chunk.first))
         yield json_lines([_list_content(model, tokens)])
     except Exception as error:  # noqa: BLE001 - the status has been sent
+        context.error = error
         yield json_lines([error_content(error)])
 
 

@@ -58,6 +58,7 @@ class Router:
         route = self._by_path.get((method, context.path))
         if route is None:
             route, values = self._match(method, context.path)
+        context.route = route.path
         if route.scope is not None and context.key is not None:
             context.require(route.scope)  # before a body is parsed for a key that may not send it
         arguments = self._arguments(route, values, context)
@@ -68,7 +69,9 @@ class Router:
                 check_content_type(kind)
             read = partial(self._read_body, route, adapter, content)
             large = context.large_body is not None
-            arguments[name] = await convert_body(context, read) if large else read()
+            body = await convert_body(context, read) if large else read()
+            context.model = getattr(body, "model", None)
+            arguments[name] = body
         response = await route.endpoint(**arguments)
         if route.returned is not None:
             content = route.returned.dump_json(response)

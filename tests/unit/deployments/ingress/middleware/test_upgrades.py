@@ -147,11 +147,41 @@ async def test_every_header_can_be_read_as_utf_8(
 ) -> None:
     async def echo(scope: Scope, receive: Receive, send: Send) -> None:
         # As Serve reads it before it asks the application.
-        name = dict(scope["headers"])[b"x-request-id"].decode()
+        name = dict(scope["headers"])[b"x-session-id"].decode()
         await Response(name)(scope, receive, send)
 
     async with _serving(echo, monkeypatch) as port:
-        head = b"GET / HTTP/1.1\r\nhost: test\r\nx-request-id: " + sent + b"\r\n\r\n"
+        head = b"GET / HTTP/1.1\r\nhost: test\r\nx-session-id: " + sent + b"\r\n\r\n"
         (answer,) = await _exchange(port, head)
 
     assert answer == (200, read.encode())
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ([b"mine"], b"mine"),
+        ([b"!~" * 64], b"!~" * 64),
+        ([b"!~" * 64 + b"!"], b""),
+        ([b"two words"], b""),
+        ([b""], b""),
+        ([b"a\tb"], b""),
+        (["é".encode()], b""),
+        ([b"\xff"], b""),
+        ([b"first", b"second"], b"first"),
+        ([b"\xff", b"second"], b"second"),
+    ],
+)
+async def test_a_request_id_that_must_not_be_in_a_log_is_left_out(
+    sent: list[bytes], kept: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+        ids = [value for name, value in scope["headers"] if name == b"x-request-id"]
+        await Response(b" ".join(ids))(scope, receive, send)
+
+    async with _serving(echo, monkeypatch) as port:
+        lines = b"".join(b"X-Request-Id: " + one + b"\r\n" for one in sent)
+        head = b"GET / HTTP/1.1\r\nhost: test\r\n" + lines + b"\r\n"
+        (answer,) = await _exchange(port, head)
+
+    assert answer == (200, kept)

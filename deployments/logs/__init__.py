@@ -1,0 +1,1 @@
+"""What the processes of the service write to Serve's log, and in what form."""
