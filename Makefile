@@ -26,8 +26,8 @@ install: .venv/.installed  ## Create .venv and install what is missing
 serve: install  ## Serve on PORT (8000) until Ctrl-C
 	@$(BIN)/embedder serve $(CONFIG) --port $(PORT)
 
-deploy: install  ## Apply a changed CONFIG to the service (the one on PORT), models without a restart
-	@$(BIN)/embedder deploy $(CONFIG) $(if $(filter-out file,$(origin PORT)),--port $(PORT))
+deploy: install  ## Apply a changed CONFIG to the service of `make serve` (on PORT), models without a restart
+	@$(BIN)/embedder deploy $(CONFIG) --started-in . $(if $(filter-out file,$(origin PORT)),--address $(PORT))
 
 UNIT := --numprocesses=logical --maxprocesses=4 --dist=worksteal tests/unit
 

@@ -27,7 +27,7 @@ from deployments.launch.actor_options import (
 from deployments.launch.exposure import check_machines
 from deployments.launch.pinning import check_pinned
 from deployments.launch.preflight import load_arguments
-from deployments.launch.services import MARK_VARIABLE, report_to_starter
+from deployments.launch.services.instances import MARK_VARIABLE, report_to_starter
 from deployments.launch.sizing import (
     ClusterResources,
     missing_resources,

@@ -16,6 +16,7 @@ from deployments.commands import (
     models,
     reference,
     serve,
+    status,
     stop,
 )
 from deployments.commands.index import command as index
@@ -44,6 +45,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('embedder')}")
     commands = parser.add_subparsers(required=True)
-    for command in (serve, deploy, stop, embed, models, cache, index, config, plan, key, reference):
+    for command in (
+        serve,
+        deploy,
+        status,
+        stop,
+        embed,
+        models,
+        cache,
+        index,
+        config,
+        plan,
+        key,
+        reference,
+    ):
         command.add(commands)
     return parser

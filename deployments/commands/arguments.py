@@ -41,10 +41,14 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def add_service(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose one service of this machine."""
-    parser.add_argument("--port", type=int, help="of the service, if several run here")
+    """Add the options that choose one service of this machine, if several run."""
     parser.add_argument(
-        "--data-directory", type=Path, metavar="FOLDER", help="of the service, likewise"
+        "--address",
+        help="of the service, as 'embedder status' prints it: http://127.0.0.1:8000, "
+        "127.0.0.1:8000, its port 8000, or the address of its Ray",
+    )
+    parser.add_argument(
+        "--started-in", metavar="FOLDER", help="the service that 'embedder serve' started there"
     )
 
 

@@ -1,4 +1,4 @@
-"""The connection of a command to the running service that its arguments choose.
+"""The running service that a command's arguments choose, and the connection to it.
 
 Ray is imported only here, because the import takes 1 s and wrong arguments are refused before.
 """
@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from deployments.launch.ray_token import show_token
+from deployments.launch.services.choice import Candidate, candidates, choose
+from embedder.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from deployments.operations.collections import CollectionOperations
@@ -21,19 +23,41 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def chosen(options: argparse.Namespace) -> Candidate:
+    """Return the service that the options of `add_service` or the environment choose.
+
+    Raises:
+        ConfigurationError: as `choose`.
+    """
+    return choose(candidates(), os.environ, options.address, options.started_in)
+
+
+@contextmanager
+def connected_to(choice: Candidate) -> Iterator[RunningService]:
+    """Connect to a service.
+
+    Raises:
+        ConfigurationError: Ray does not run for the service; or as `running_service`.
+    """
+    show_token(os.environ)
+    # Otherwise a thread of Serve that still runs after `ray.shutdown` would start another Ray.
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
+    if choice.ray_address is None:
+        raise ConfigurationError(f"Ray does not run for this service: {choice.text}")
+    from deployments.operations.running_service import running_service
+
+    with running_service(choice.ray_address) as service:
+        yield service
+
+
 @contextmanager
 def connected(options: argparse.Namespace) -> Iterator[RunningService]:
     """Connect to the service that the options of `add_service` choose.
 
     Raises:
-        ConfigurationError: as `running_service`.
+        ConfigurationError: as `choose` and `connected_to`.
     """
-    show_token(os.environ)
-    # Otherwise a thread of Serve that still runs after `ray.shutdown` would start another Ray.
-    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
-    from deployments.operations.running_service import running_service
-
-    with running_service(options.port, options.data_directory) as service:
+    with connected_to(chosen(options)) as service:
         yield service
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 from types import FrameType
 
 from deployments.commands.arguments import Commands, add_command, add_config
+from deployments.launch.services.instances import services
 
 
 def add(commands: Commands) -> None:
     """Add the command and its arguments."""
     serve = add_command(commands, "serve", run, "run the service until Ctrl-C")
     add_config(serve)
+    serve.add_argument("--host", help="overrides the host of the configuration, like ::1")
     serve.add_argument("--port", type=int, help="overrides the port of the configuration")
     serve.add_argument("--plain", action="store_true", help="leave out HAProxy and throughput mode")
     serve.add_argument("--log", type=Path, help="write the output of Ray to this file")
@@ -27,7 +29,6 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Serve until interrupted and return 0; return 1 if the service ends by itself."""
     from deployments.launch.child_process import launched
-    from deployments.launch.services import services
 
     began = time.monotonic()
     # Handle both: a supervisor sends SIGTERM, and a shell may have started this process with SIGINT
@@ -36,11 +37,13 @@ def run(options: argparse.Namespace) -> int:
         signal.signal(stop, _interrupt)
     try:
         with launched(
-            options.config, port=options.port, tuned=not options.plain, log=options.log
+            options.config,
+            host=options.host,
+            port=options.port,
+            tuned=not options.plain,
+            log=options.log,
         ) as launch:
-            for other in services():
-                if not other.is_attended:
-                    _report(f"still here: {other}; end it by 'embedder stop --port {other.port}'")
+            _report_orphans()
             launch.wait_until_ready(
                 options.timeout,
                 lambda missing: _show(f"{missing} … {time.monotonic() - began:.0f} s"),
@@ -57,6 +60,14 @@ def run(options: argparse.Namespace) -> int:
         print("embedder: stopped", file=sys.stderr)
         return 0
     return 1
+
+
+def _report_orphans() -> None:
+    """Report the processes of services whose `embedder serve` was killed."""
+    for other in services():
+        if not other.is_attended:
+            command = f"embedder stop --address {other.description.url}"
+            _report(f"still here: {other}; end it by '{command}'")
 
 
 def _report(change: str) -> None:

@@ -9,7 +9,8 @@ import time
 from contextlib import suppress
 
 from deployments.commands.arguments import Commands, add_command, add_service
-from deployments.launch.services import choose, end, ray_addresses, remove_folders, services
+from deployments.launch.services.choice import ADDRESS_VARIABLE, candidates, choose
+from deployments.launch.services.instances import end, remove_folders
 from embedder.core.deadline import Deadline
 from embedder.core.errors import ConfigurationError
 
@@ -28,18 +29,18 @@ def add(commands: Commands) -> None:
         "end a service of this machine, or the remaining processes of a killed one",
     )
     add_service(stop)
-    stop.add_argument("--list", action="store_true", help="only print all services")
 
 
 def run(options: argparse.Namespace) -> None:
     """End the chosen service, gracefully if its `embedder serve` still runs."""
-    if options.list:
-        addresses = {service: address for address, service in ray_addresses().items()}
-        for service in services():
-            print(f"{service}, RAY_ADDRESS={addresses.get(service, '-')}")
-        return
     remove_folders()
-    service = choose(options.port, options.data_directory)
+    ours = [one for one in candidates() if one.service is not None]
+    service = choose(ours, os.environ, options.address, options.started_in).service
+    if service is None:
+        raise ConfigurationError(
+            f"{ADDRESS_VARIABLE} is {os.environ[ADDRESS_VARIABLE]}, and no service that 'embedder "
+            "serve' started on this machine has that Ray; choose one by --address"
+        )
     described = str(service)
     if service.is_attended:
         with suppress(ProcessLookupError):

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,11 @@ import yaml
 
 from deployments.data import data_directory
 from deployments.launch.database.passwords import hide_passwords
+from deployments.launch.exposure import listening_addresses
 from deployments.launch.ports import reserved_block
 from deployments.launch.preflight import (
     base_url,
     check,
-    check_haproxy,
     check_temporary_folder,
     load_applications,
     read_config,
@@ -35,16 +35,15 @@ from deployments.launch.preflight import (
 from deployments.launch.ray_environment import ray_environment
 from deployments.launch.ray_token import make_token
 from deployments.launch.readiness import not_ready, waiting_for
-from deployments.launch.services import (
-    MARK_FILE,
-    PREFIX,
+from deployments.launch.services.announcement import announce
+from deployments.launch.services.description import write_description
+from deployments.launch.services.instances import (
     REFUSAL_FILE,
     SESSION_FILE,
     ServiceInstance,
     end,
     remove_folders,
     services,
-    start_time,
 )
 from deployments.launch.sizing import ClusterResources, resolve_auto
 from deployments.settings.service import ServeSettings
@@ -55,6 +54,9 @@ from embedder.core.host import usable_cores
 POLL_S = 0.25
 WATCH_S = 5.0
 STOP_S = 45.0
+
+DASHBOARD = re.compile(r"View the dashboard at \S*?(https?://[^\s\x1b]+)")
+"""Where `serve run` prints the address of Ray's dashboard, after the codes of a colour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class ServiceProcess:
                 raise ConfigurationError(Path(self.service.folder, REFUSAL_FILE).read_text())
             missing = waiting_for(self.url)
             if missing is None:
+                self._describe_dashboard()
                 return
             progress(missing)
             time.sleep(POLL_S)
@@ -110,6 +113,12 @@ class ServiceProcess:
             end(self.service)
             self.process.wait()
 
+    def _describe_dashboard(self) -> None:
+        """Write the address of Ray's dashboard, which chooses its port, for other commands."""
+        if found := DASHBOARD.search(self.log.read_text(errors="replace")):
+            described = replace(self.service.description, dashboard=found[1])
+            write_description(Path(self.service.folder), described)
+
     def tail(self, lines: int = 20) -> str:
         """Return the end of the child's output."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
@@ -117,18 +126,22 @@ class ServiceProcess:
 
 @contextmanager
 def launched(
-    config: Path, *, port: int | None = None, tuned: bool = True, log: Path | None = None
+    config: Path,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    tuned: bool = True,
+    log: Path | None = None,
 ) -> Iterator[ServiceProcess]:
     """Start the service of a Serve configuration, and stop it at the end.
 
-    ``port`` overrides the configuration's port. ``tuned`` sets `THROUGHPUT`.
+    ``host`` and ``port`` override those of the configuration. ``tuned`` sets `THROUGHPUT`.
 
     Raises:
         ConfigurationError: a check before the start shows that the configuration cannot work.
     """
-    document = read_config(config, port=port)
+    document = read_config(config, host=host, port=port)
     if tuned:
-        check_haproxy(document)
         check_temporary_folder()
     check(document)
     make_token(os.environ)
@@ -136,7 +149,8 @@ def launched(
     settings = [loaded.settings for _, loaded, _ in load_applications(document)]
     data = next(map(str, filter(None, map(data_directory, settings))), None)
     with reserved_block([other.block for other in services()]) as block:
-        service = _announced(document["http_options"]["port"], data, block)
+        port = document["http_options"]["port"]
+        service = announce(port, data, block, url=base_url(document), config=config)
         with _watched(service):
             log = log or Path(service.folder, "serve.log")
             # After this service is visible to others: of two that start together, none is alone.
@@ -144,6 +158,7 @@ def launched(
                 service,
                 tuned,
                 alone=services() == [service],
+                addresses=_addresses(document),
                 replays=any(map(_has_several_ingresses, settings)),
             )
             process = _run(document, service, environment, log)
@@ -165,13 +180,8 @@ def _has_several_ingresses(settings: ServeSettings) -> bool:
     return resolve_auto(settings, here).ingress.min_replicas > 1
 
 
-def _announced(port: int, data: str | None, block: range) -> ServiceInstance:
-    """Return a service of this process, and make it visible to other services by a new folder."""
-    folder = tempfile.mkdtemp(prefix=PREFIX)
-    started = start_time(os.getpid()) or 0
-    service = ServiceInstance(port, data, os.getpid(), started, folder, block.start)
-    Path(folder, MARK_FILE).write_text(service.mark)
-    return service
+def _addresses(document: Mapping[str, Any]) -> list[str]:
+    return listening_addresses(str(document["http_options"]["host"]))
 
 
 @contextmanager
@@ -180,7 +190,7 @@ def _watched(service: ServiceInstance) -> Iterator[None]:
 
     The kernel closes the pipe between them when this process ends, also if it is killed.
     """
-    command = [sys.executable, "-m", "deployments.launch.services", service.mark]
+    command = [sys.executable, "-m", "deployments.launch.services.instances", service.mark]
     watcher = subprocess.Popen(  # noqa: S603 - nothing in it comes from a client
         command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
     )
@@ -202,7 +212,9 @@ def _run(
 ) -> subprocess.Popen[bytes]:
     """Start `serve run` in a separate session, so that only this process receives Ctrl-C."""
     resolved = Path(service.folder, "serve_config.yaml")
-    hidden = hide_passwords(document, Path(service.folder))
+    # Ray listens on one address; for a name it would not find one of IPv6.
+    options = {**document["http_options"], "host": _addresses(document)[0]}
+    hidden = hide_passwords({**document, "http_options": options}, Path(service.folder))
     resolved.write_text(yaml.safe_dump(hidden, sort_keys=False))
     try:
         output = log.open("wb")

@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
+import ipaddress
+import socket
 from collections.abc import Mapping
 
 from embedder.core.errors import ConfigurationError
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches a host: ``localhost``, or an address of loopback."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def listening_addresses(host: str) -> list[str]:
+    """Return the addresses of this machine that a host stands for, IPv4 first.
+
+    ``localhost`` may stand for ``127.0.0.1``, ``::1`` or both.
+
+    Raises:
+        ConfigurationError: the host is a name without an address.
+    """
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError(
+            f"http_options.host is {host!r}, which has no address: {error}"
+        ) from None
+    by_family = sorted(found, key=lambda entry: entry[0] != socket.AF_INET)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in by_family))
+
+
+def with_port(host: str, port: int | str) -> str:
+    """Return a host and a port as a URL has them: an address of IPv6 in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def check_machines(
@@ -23,14 +54,14 @@ def check_machines(
             HAProxy must reach it from other machines.
     """
     several = len(cpus) > 1 or not any(cpus.values())
-    listens_beyond = host is not None and host not in LOOPBACK
+    listens_beyond = host is not None and not is_loopback(host)
     if not has_keys and (several or listens_beyond):
         where = "listens on its network" if listens_beyond else "spans several machines"
         raise ConfigurationError(
             f"the service has no keys, but {where} ({', '.join(sorted(cpus))}), where any program "
             "could call it: make a key with 'embedder key NAME', and add it to args: under keys:"
         )
-    if several and haproxy and host in LOOPBACK:
+    if several and haproxy and host is not None and is_loopback(host):
         raise ConfigurationError(
             f"http_options.host is {host}, but HAProxy must reach replicas on several machines "
             f"({', '.join(sorted(cpus))}): set it to 0.0.0.0, as in serve_cluster.yaml; Serve "

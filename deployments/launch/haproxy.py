@@ -12,6 +12,8 @@ Ray writes HAProxy's whole configuration, and no variable of Ray reaches these l
   connections.
 - HAProxy's counters would be shown on every interface, to callers without a key.
 - Every user of the machine could write to HAProxy's admin socket, which controls it.
+- Ray's HAProxy reaches the replicas of its machine at 127.0.0.1, also if they listen on another
+  address; and it listens on one address, although ``localhost`` or ``::`` may stand for two.
 
 `main` replaces its own process by HAProxy, because Ray watches the process that it has started.
 """
@@ -22,8 +24,11 @@ import json
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
+
+from deployments.launch.exposure import with_port
 
 PROGRAM_VARIABLE = "RAY_SERVE_HAPROXY_BINARY_PATH"
 
@@ -47,6 +52,14 @@ not state their length, go to the ingress as they arrive, and the ingress judges
 
 COUNTERS = re.compile(r"^((?:frontend prometheus|listen stats)\n\s*bind )\S*:(\d+)", re.MULTILINE)
 """Where HAProxy shows its counters: the start of the line, and the port."""
+
+ADDRESSES_VARIABLE = "SERVICE_ADDRESSES"
+"""The addresses on which HAProxy listens, between commas; else it listens where Ray says."""
+
+FRONTEND = re.compile(r"^(frontend http_frontend\n\s*bind )(\S+):(\d+)", re.MULTILINE)
+"""Where HAProxy listens for clients: the start of the line, the address and the port."""
+
+LOCAL = "127.0.0.1"
 
 UNACKNOWLEDGED_S = 4
 KEEPALIVE = (
@@ -72,18 +85,30 @@ MESSAGES = {
 STARTING = "the service is starting; try again"
 
 
-def revised(config: str, *, replays: bool = True) -> str:
+def revised(config: str, *, replays: bool = True, addresses: Sequence[str] = ()) -> str:
     """Return Ray's configuration with the lines that the service needs.
 
-    ``replays`` tells whether HAProxy repeats requests. A line that another version of Ray does not
+    ``replays`` tells whether HAProxy repeats requests; ``addresses`` are those on which it listens,
+    the first of which is also that of the replicas. A line that another version of Ray does not
     write is not changed.
     """
-    lines = COUNTERS.sub(r"\g<1>127.0.0.1:\2", config).splitlines()
+    frontend = FRONTEND.search(config)
+    # Replicas listen on the address that Ray writes for the frontend: "*" stands for all.
+    host = LOCAL if frontend is None or frontend[2] in ("*", "localhost") else frontend[2]
+    if addresses:
+        config = FRONTEND.sub(lambda found: f"{found[1]}{_listening(addresses, found[3])}", config)
+    lines = COUNTERS.sub(rf"\g<1>{LOCAL}:\2", config).splitlines()
     has_backends = any(line.split()[:1] == ["use_backend"] for line in lines)
-    return "".join(f"{_revised(line, has_backends, replays)}\n" for line in lines)
+    return "".join(f"{_revised(line, has_backends, replays, host)}\n" for line in lines)
 
 
-def _revised(line: str, has_backends: bool, replays: bool) -> str:
+def _listening(addresses: Sequence[str], port: str) -> str:
+    """Return the arguments of ``bind`` for addresses; ``::`` stands for those of IPv4 too."""
+    bound = ",".join(with_port(address, port) for address in addresses)
+    return f"{bound} v4v6" if "::" in addresses else bound
+
+
+def _revised(line: str, has_backends: bool, replays: bool, host: str) -> str:
     match line.split():
         case ["stats", "socket", _, "mode", "666", *_]:
             return line.replace(" mode 666 ", " mode 600 ")
@@ -92,9 +117,8 @@ def _revised(line: str, has_backends: bool, replays: bool) -> str:
             return f"{line}\n    http-request wait-for-body time {BODY_WAIT_S}s if {is_kept}"
         case ["errorfile", "502", _]:
             return f"{_http_error(408)}\n{_http_error(502)}"
-        # Not in default-server, where HAProxy 2.8 ignores it.
-        case ["server", _, address, *_] if not address.startswith("127.0.0.1:"):
-            return f"{line} tcp-ut {UNACKNOWLEDGED_S}s"
+        case ["server", _, address, *_]:
+            return _server(line, address, host)
         case ["option", "redispatch", *_]:
             return "\n".join([line, *KEEPALIVE])
         case ["errorfile", "503" | "504" as status, _]:
@@ -103,6 +127,14 @@ def _revised(line: str, has_backends: bool, replays: bool) -> str:
             return f"    http-request return {_answer(503, STARTING)}"
         case _:
             return line
+
+
+def _server(line: str, address: str, host: str) -> str:
+    """Return the line of an ingress replica; on this machine it listens on ``host``."""
+    if address.startswith(f"{LOCAL}:"):
+        return line.replace(address, with_port(host, address.removeprefix(f"{LOCAL}:")), 1)
+    # Not in default-server, where HAProxy 2.8 ignores it.
+    return f"{line} tcp-ut {UNACKNOWLEDGED_S}s"
 
 
 def _http_error(status: int) -> str:
@@ -131,7 +163,8 @@ def main() -> NoReturn:
     if "-f" in arguments:
         config = Path(arguments[arguments.index("-f") + 1])
         replays = REPLAYED in os.environ.get(RETRY_VARIABLE, "")
-        config.write_text(revised(config.read_text(), replays=replays))
+        addresses = list(filter(None, os.environ.get(ADDRESSES_VARIABLE, "").split(",")))
+        config.write_text(revised(config.read_text(), replays=replays, addresses=addresses))
     os.environ.pop(PROGRAM_VARIABLE, None)  # it names this program
     binary = get_haproxy_binary()
     os.execv(binary, [binary, *arguments])  # noqa: S606 - no shell

@@ -5,6 +5,7 @@ Ray's default ports are the same for every service of a machine, and Ray does no
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import socket
@@ -84,14 +85,21 @@ def ray_ports(start: int, *, alone: bool) -> dict[str, str]:
 
 def is_free(port: int) -> bool:
     """Return whether no process listens on a port, on any address."""
-    # Without SO_REUSEPORT, so that a port of another service's replica counts as taken.
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    return not any(_is_taken(family, port) for family in (socket.AF_INET, socket.AF_INET6))
+
+
+def _is_taken(family: socket.AddressFamily, port: int) -> bool:
+    """Return whether a process listens on a port of a family; False if the machine lacks it."""
+    try:
+        # Without SO_REUSEPORT, so that a port of another service's replica counts as taken.
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             probe.bind(("", port))
-        except OSError:
-            return False
-    return True
+    except OSError as error:
+        return error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+    return False
 
 
 def listener(port: int) -> str | None:

@@ -18,10 +18,10 @@ from pydantic import BaseModel, ValidationError
 
 from deployments.data import check_data, data_directory
 from deployments.launch.database.checking import check_index_database
-from deployments.launch.exposure import LOOPBACK
+from deployments.launch.exposure import is_loopback, listening_addresses, with_port
 from deployments.launch.model_list import listed_models
 from deployments.launch.ports import listener
-from deployments.launch.services import services
+from deployments.launch.services.instances import services
 from deployments.settings.models import ModelList
 from deployments.settings.service import ServeSettings
 from embedder.core.errors import ConfigurationError
@@ -48,10 +48,10 @@ class _Configuration(BaseModel):
     http_options: dict[str, Any] | None = None
 
 
-def read_config(path: Path, *, port: int | None = None) -> dict[str, Any]:
+def read_config(path: Path, *, host: str | None = None, port: int | None = None) -> dict[str, Any]:
     """Return a Serve configuration with host, port and autoscaling policy filled in.
 
-    ``port`` overrides its port.
+    ``host`` and ``port`` override its own.
 
     Raises:
         ConfigurationError: the file cannot be read, or is not a Serve configuration.
@@ -68,9 +68,12 @@ def read_config(path: Path, *, port: int | None = None) -> dict[str, Any]:
         raise ConfigurationError(
             f"{path} is not a Serve configuration: {place}: {problem['msg']}"
         ) from error
-    options = {**DEFAULT_HTTP_OPTIONS, **(document.get("http_options") or {})}
-    if port is not None:
-        options["port"] = port
+    given = {"host": host, "port": port}
+    options = {
+        **DEFAULT_HTTP_OPTIONS,
+        **(document.get("http_options") or {}),
+        **{name: value for name, value in given.items() if value is not None},
+    }
     applications = [
         {"autoscaling_policy": AUTOSCALING, **entry}
         if entry.get("import_path") == IMPORT_PATH
@@ -84,7 +87,7 @@ def base_url(document: Mapping[str, Any]) -> str:
     """Return the URL under which the routes of this service are."""
     host, port = (document["http_options"][key] for key in DEFAULT_HTTP_OPTIONS)
     prefixes = [str(one.get("route_prefix") or "/") for one in _applications(document)] or ["/"]
-    return f"http://{f'[{host}]' if ':' in str(host) else host}:{port}{prefixes[0].rstrip('/')}"
+    return f"http://{with_port(str(host), port)}{prefixes[0].rstrip('/')}"
 
 
 def check(document: Mapping[str, Any]) -> None:
@@ -101,7 +104,8 @@ def check(document: Mapping[str, Any]) -> None:
         _check_other_services(options["port"], data_directory(loaded.settings))
         check_data(loaded.settings)
         check_index_database(loaded.settings)
-    _check_port(options["host"], options["port"])
+    for address in listening_addresses(str(options["host"])):
+        _check_port(address, options["port"])
 
 
 def check_contents(document: Mapping[str, Any], *, fetch: bool = True) -> None:
@@ -128,7 +132,7 @@ def check_exposure(document: Mapping[str, Any]) -> None:
         ConfigurationError: it would listen on the network.
     """
     host = str(document["http_options"]["host"])
-    if host in LOOPBACK:
+    if is_loopback(host):
         return
     for name, loaded, _ in load_applications(document):
         if not loaded.settings.keys:
@@ -155,20 +159,6 @@ def check_temporary_folder() -> None:
         raise ConfigurationError(
             f"the temporary folder is {folder}: for HAProxy's sockets its path may have at most "
             f"{MAX_TEMPORARY_FOLDER} bytes; set TMPDIR=/tmp, or leave HAProxy out with --plain"
-        )
-
-
-def check_haproxy(document: Mapping[str, Any]) -> None:
-    """Check that HAProxy can reach the replicas at the configured host.
-
-    Raises:
-        ConfigurationError: the host is a single IPv6 address.
-    """
-    host = str(document["http_options"]["host"])
-    if ":" in host and host != "::":
-        raise ConfigurationError(
-            f"http_options.host is {host}: Ray's HAProxy reaches replicas over IPv4 only; listen "
-            "on 127.0.0.1, or leave HAProxy out with --plain"
         )
 
 
@@ -210,12 +200,13 @@ def _check_other_services(port: int, directory: Path | None) -> None:
         if same_data or other.port == port:
             raise ConfigurationError(
                 f"another service uses the same port or data ({other}): end it with 'embedder stop "
-                f"--port {other.port}', or choose another port and another data_directory"
+                f"--address {other.description.url}', or choose another port and another "
+                "data_directory"
             )
 
 
 def _check_port(host: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in str(host) else socket.AF_INET
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         # As the server does: a port in the state TIME_WAIT counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -225,5 +216,6 @@ def _check_port(host: str, port: int) -> None:
             holder = listener(port)
             used_by = "" if holder is None else f", where {holder} listens"
             raise ConfigurationError(
-                f"cannot listen on {host}:{port}{used_by}: {error}; choose another with --port"
+                f"cannot listen on {with_port(host, port)}{used_by}: {error}; choose another with "
+                "--port"
             ) from error

@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from deployments.launch.haproxy import PROGRAM, REPLAYED, RETRY_VARIABLE
+from deployments.launch.haproxy import ADDRESSES_VARIABLE, PROGRAM, REPLAYED, RETRY_VARIABLE
 from deployments.launch.ports import ray_ports
-from deployments.launch.services import MARK_VARIABLE, ServiceInstance
+from deployments.launch.services.instances import MARK_VARIABLE, ServiceInstance
 from deployments.rpc import message_size
 
 THROUGHPUT = {
@@ -73,11 +73,17 @@ def cluster_environment() -> Mapping[str, str]:
 
 
 def ray_environment(
-    service: ServiceInstance, tuned: bool, *, alone: bool, replays: bool = True
+    service: ServiceInstance,
+    tuned: bool,
+    *,
+    alone: bool,
+    replays: bool = True,
+    addresses: Sequence[str] = (),
 ) -> Mapping[str, str]:
     """Return the environment of the child process; the operator's variables override ours.
 
-    Without ``replays`` HAProxy repeats no request, for a service with only one ingress replica.
+    Without ``replays`` HAProxy repeats no request, for a service with only one ingress replica. It
+    listens on ``addresses``.
     """
     folder = Path(service.folder)
     defaults = {
@@ -95,7 +101,8 @@ def ray_environment(
         "PYTHONUNBUFFERED": "1",
         **(THROUGHPUT if tuned else {}),
     }
-    environment = {**defaults, **os.environ, MARK_VARIABLE: service.mark}
+    own = {MARK_VARIABLE: service.mark, ADDRESSES_VARIABLE: ",".join(addresses)}
+    environment = {**defaults, **os.environ, **own}
     # It names the Ray of a running service, which this service would replace.
     environment.pop("RAY_ADDRESS", None)
     return environment

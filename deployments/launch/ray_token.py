@@ -22,9 +22,9 @@ def make_token(environment: Mapping[str, str]) -> None:
     Raises:
         ConfigurationError: the file cannot be written.
     """
-    if environment.get(MODE, "token").lower() != "token" or environment.get(TOKEN):
+    path = stored_token(environment)
+    if path is None:
         return
-    path = token_file(environment)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_once(path, secrets.token_hex(32).encode())
@@ -35,6 +35,13 @@ def make_token(environment: Mapping[str, str]) -> None:
             f"Ray's token cannot be written to {path}: {error.strerror}; set {PATH} to the path of "
             "a file that can be written"
         ) from None
+
+
+def stored_token(environment: Mapping[str, str]) -> Path | None:
+    """Return the path of the token's file; None if Ray requires none, or a variable holds it."""
+    if environment.get(MODE, "token").lower() != "token" or environment.get(TOKEN):
+        return None
+    return token_file(environment).absolute()
 
 
 def token_file(environment: Mapping[str, str]) -> Path:

@@ -18,8 +18,14 @@ def waiting_for(url: str) -> str | None:
 
 def not_ready(url: str) -> str | None:
     """Return the stages of a running service that are not ready, also optional ones, or None."""
+    return readiness(url)[1]
+
+
+def readiness(url: str) -> tuple[bool, str | None]:
+    """Return whether a running service is ready, and what `not_ready` returns."""
     problem, _, unready = _readyz(url)
-    return problem or "; ".join(f"{name}: {state}" for name, state in unready.items()) or None
+    stages = "; ".join(f"{name}: {state}" for name, state in unready.items())
+    return problem is None, problem or stages or None
 
 
 def _readyz(url: str) -> tuple[str | None, dict[str, str], dict[str, str]]:

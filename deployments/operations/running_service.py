@@ -6,11 +6,9 @@ A command connects to Ray with the token, like any program on the cluster.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -19,7 +17,6 @@ from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatus, ServeDeploySchema
 
-from deployments.operations.addressing import ray_address
 from deployments.rpc.handle_client import Handle
 from embedder.core.errors import ConfigurationError
 
@@ -30,15 +27,12 @@ DEPLOYING, RUNNING = ApplicationStatus.DEPLOYING, ApplicationStatus.RUNNING
 
 
 @contextmanager
-def running_service(
-    port: int | None = None, data_directory: Path | None = None
-) -> Iterator[RunningService]:
-    """Connect to a service by its port or its data, or to the only one; disconnect at the end.
+def running_service(address: str) -> Iterator[RunningService]:
+    """Connect to the service that runs in the Ray with this address; disconnect at the end.
 
     Raises:
-        ConfigurationError: no such service runs, or several match.
+        ConfigurationError: Ray does not answer, or serves no such application.
     """
-    address = ray_address(os.environ, port, data_directory)
     # Keep Serve's log of connections out of the command's output.
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     try:

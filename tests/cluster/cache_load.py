@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import sys
 import threading
@@ -109,7 +110,7 @@ def main() -> None:
         kills.extend(map(float, sys.stdin))
         ended.set()
 
-    with running_service() as service:
+    with running_service(os.environ["RAY_ADDRESS"]) as service:
         load = Load(service.shards(name.rpartition("-")[0])[name])
         print("ready", flush=True)  # noqa: T201 - the test reads it
         threading.Thread(target=listen, daemon=True).start()

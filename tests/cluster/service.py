@@ -16,7 +16,7 @@ import httpx
 import yaml
 
 from deployments.ingress.middleware.keys import digest
-from deployments.operations.addressing import ray_address
+from deployments.launch.services.choice import candidates, choose
 
 ROOT = Path(__file__).parents[2]
 READY_S = 240.0
@@ -73,7 +73,7 @@ class RunningService:
         if not line:
             raise RuntimeError(f"not ready:\n{self._log.read_text()[-4000:]}")
         # Programs and commands of the tests connect to this service, even if others run here.
-        self.environment["RAY_ADDRESS"] = ray_address({}, self.port)
+        self.environment["RAY_ADDRESS"] = str(choose(candidates(), {}, self.url).ray_address)
         began = time.monotonic()
         first = {"input": "the very first"}
         url = f"{self.url}/v1/embeddings"

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deployments.launch.services import ServiceInstance, services
+from deployments.launch.services.instances import ServiceInstance, services
 from tests.cluster.service import READY_S, RunningService
 
 pytestmark = pytest.mark.skipif(
@@ -198,7 +198,7 @@ def test_an_orphaned_service_is_reported_at_the_next_start_and_removed_by_stop(
     (watcher,) = [
         pid
         for pid in service.processes()
-        if b"deployments.launch.services" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"deployments.launch.services.instances" in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]
     os.kill(watcher, signal.SIGKILL)
     service.kill()

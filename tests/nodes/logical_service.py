@@ -21,7 +21,8 @@ from deployments.ingress.middleware.keys import new_key
 from deployments.launch.ports import reserved_block
 from deployments.launch.ray_environment import cluster_environment, ray_environment
 from deployments.launch.ray_token import make_token
-from deployments.launch.services import MARK_FILE, PREFIX, ServiceInstance, end, start_time
+from deployments.launch.services.instances import MARK_FILE, PREFIX, ServiceInstance, end
+from deployments.launch.services.process_table import start_time
 from tests.cluster.service import free_port
 from tests.nodes.logical_nodes import FOLDER_VARIABLE
 from tests.nodes.service_file import ROOT, service

@@ -16,11 +16,11 @@ ROOT = Path(__file__).parents[3]
 @pytest.mark.parametrize(
     ("arguments", "ends"),
     [
-        ([], "embedder deploy serve_config.yaml"),
-        (["PORT=9000"], "embedder deploy serve_config.yaml --port 9000"),
+        ([], "embedder deploy serve_config.yaml --started-in ."),
+        (["PORT=9000"], "embedder deploy serve_config.yaml --started-in . --address 9000"),
     ],
 )
-def test_deploy_passes_the_port_on(arguments: list[str], ends: str) -> None:
+def test_deploy_chooses_the_service_of_this_checkout(arguments: list[str], ends: str) -> None:
     assert _commands("deploy", *arguments).endswith(ends)
 
 

@@ -16,7 +16,7 @@ import ray
 from ray.serve import Application, Deployment
 
 from deployments.app import build
-from deployments.launch.services import MARK_VARIABLE, REFUSAL_FILE, ServiceInstance
+from deployments.launch.services.instances import MARK_VARIABLE, REFUSAL_FILE, ServiceInstance
 from deployments.settings.models import ModelList
 from embedder.core.errors import ConfigurationError
 

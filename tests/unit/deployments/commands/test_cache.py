@@ -10,8 +10,9 @@ import orjson
 import pytest
 
 from deployments.cli import main
+from deployments.commands import connecting
+from deployments.launch.services.choice import Candidate
 from deployments.operations import running_service as running
-from embedder.core.errors import ConfigurationError
 from tests.unit.deployments.operations.cache_service import CacheService
 
 
@@ -26,6 +27,8 @@ def running_fake(monkeypatch: pytest.MonkeyPatch) -> CacheService:
         yield service
 
     monkeypatch.setattr(running, "running_service", connected)
+    monkeypatch.setattr(connecting, "candidates", lambda: [Candidate("10.0.0.1:6379")])
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     return service
 
 
@@ -106,10 +109,8 @@ def test_a_file_that_cannot_be_read_is_named(
 def test_without_a_running_service_the_command_fails(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("deployments.operations.addressing.ray_addresses", dict)
+    monkeypatch.setattr(connecting, "candidates", list)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
     assert main(["cache", "stats"]) == 1
     assert "start it with 'embedder serve'" in capsys.readouterr().err
-    with pytest.raises(ConfigurationError), running.running_service():
-        pass

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 SCRIPT = """
-import argparse
-from deployments.commands.connecting import connected
+from deployments.commands.connecting import connected_to
+from deployments.launch.services.choice import Candidate
 from embedder.core.errors import ConfigurationError
 
 try:
-    with connected(argparse.Namespace(port=9, data_directory=None)):
+    with connected_to(Candidate(None)):
         pass
 except ConfigurationError:
     pass

@@ -14,7 +14,7 @@ import pytest
 from ray._private.services import canonicalize_bootstrap_address
 
 from deployments.launch.child_process import ServiceProcess, serve_command
-from deployments.launch.services import MARK_VARIABLE, SESSION_FILE, ServiceInstance
+from deployments.launch.services.instances import MARK_VARIABLE, SESSION_FILE, ServiceInstance
 from embedder.core.errors import ConfigurationError
 from tests.unit.waiting import LONG_S, eventually
 
@@ -76,7 +76,7 @@ def test_a_child_that_ends_while_starting_is_an_error_with_its_last_output(tmp_p
 def test_a_service_that_cannot_be_placed_is_refused_while_its_child_lives(tmp_path: Path) -> None:
     script = """
 import time
-from deployments.launch.services import report_to_starter
+from deployments.launch.services.instances import report_to_starter
 print(report_to_starter("no node has that"), flush=True)
 time.sleep(60)
 """

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.launch.exposure import LOOPBACK, check_machines
+from deployments.launch.exposure import (
+    check_machines,
+    is_loopback,
+    listening_addresses,
+    with_port,
+)
 from embedder.core.errors import ConfigurationError
 
 ONE = {"10.0.0.1": 8.0}
@@ -39,7 +46,7 @@ def test_haproxy_cannot_reach_loopback_on_other_machines() -> None:
 
 @given(
     cpus=st.dictionaries(st.sampled_from(["a", "b", "c"]), st.sampled_from([0.0, 4.0]), min_size=1),
-    host=st.sampled_from([*LOOPBACK, "0.0.0.0", "10.0.0.7", None]),
+    host=st.sampled_from(["127.0.0.1", "::1", "localhost", "0.0.0.0", "10.0.0.7", None]),
     haproxy=st.booleans(),
 )
 def test_no_service_without_keys_can_be_called_from_another_machine(
@@ -51,4 +58,49 @@ def test_no_service_without_keys_can_be_called_from_another_machine(
     except ConfigurationError:
         return
     assert len(cpus) == 1
-    assert host is None or host in LOOPBACK
+    assert host in (None, "127.0.0.1", "::1", "localhost")
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "::1"])
+def test_a_host_of_loopback_is_reached_by_this_machine_alone(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "::", "10.0.0.7", "fd00::1", "localhost.example"])
+def test_any_other_host_may_be_reached_by_others(host: str) -> None:
+    assert not is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    ("resolved", "addresses"),
+    [
+        ([(socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1")], ["127.0.0.1", "::1"]),
+        ([(socket.AF_INET6, "::1"), (socket.AF_INET6, "::1")], ["::1"]),
+    ],
+)
+def test_localhost_stands_for_every_address_that_the_machine_gives_it(
+    resolved: list[tuple[int, str]], addresses: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = [(family, 0, 0, "", (address, 0)) for family, address in resolved]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: entries)
+
+    assert listening_addresses("localhost") == addresses
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::"])
+def test_an_address_stands_for_itself(host: str) -> None:
+    assert listening_addresses(host) == [host]
+
+
+@pytest.mark.parametrize("host", ["", "no such host", "\u2603" * 64])
+def test_a_host_without_an_address_is_refused(host: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"http_options\.host is .* has no address"):
+        listening_addresses(host)
+
+
+def test_an_address_of_ipv6_has_brackets_before_its_port() -> None:
+    assert [with_port(host, 80) for host in ("::1", "10.0.0.1", "h")] == [
+        "[::1]:80",
+        "10.0.0.1:80",
+        "h:80",
+    ]

@@ -29,8 +29,13 @@ READY = BackendConfig(
 @pytest.fixture
 def written(tmp_path: Path) -> dict[str, str]:
     """Return what Ray writes for a new HAProxy, and for one that knows the ingress replicas."""
+    return texts(tmp_path, "127.0.0.1")
+
+
+def texts(tmp_path: Path, host: str) -> dict[str, str]:
+    """Return what `written` does, for a host."""
     config = HAProxyConfig(
-        http_options=HTTPOptions(host="127.0.0.1", port=20_000),
+        http_options=HTTPOptions(host=host, port=20_000),
         socket_path=str(tmp_path / "admin.sock"),
         server_state_base=str(tmp_path),
         server_state_file=str(tmp_path / "state"),
@@ -38,12 +43,12 @@ def written(tmp_path: Path) -> dict[str, str]:
     )
     file = tmp_path / "haproxy.cfg"
     api = HAProxyApi(cfg=config, config_file_path=str(file))
-    texts = {}
+    found = {}
     for state, backends in (("new", []), ("ready", [READY])):
         api.set_backend_configs({backend.name: backend for backend in backends})
         api._generate_config_file_internal()
-        texts[state] = file.read_text()
-    return texts
+        found[state] = file.read_text()
+    return found
 
 
 @pytest.mark.parametrize("state", ["new", "ready"])
@@ -71,6 +76,35 @@ def test_counters_are_shown_to_this_machine_alone(
         f"{host}:20000",
         "127.0.0.1:8404",
     ]
+
+
+@pytest.mark.parametrize(
+    ("host", "addresses", "bound", "near"),
+    [
+        ("127.0.0.1", ["127.0.0.1"], "127.0.0.1:20000", "127.0.0.1:20001"),
+        ("127.0.0.1", ["127.0.0.1", "::1"], "127.0.0.1:20000,[::1]:20000", "127.0.0.1:20001"),
+        ("::1", ["::1"], "[::1]:20000", "[::1]:20001"),
+        ("::1", [], "::1:20000", "[::1]:20001"),
+        ("::", ["::"], "[::]:20000 v4v6", "127.0.0.1:20001"),
+        ("0.0.0.0", ["0.0.0.0"], "0.0.0.0:20000", "127.0.0.1:20001"),
+        ("0.0.0.0", [], "*:20000", "127.0.0.1:20001"),
+        ("10.0.0.7", [], "10.0.0.7:20000", "10.0.0.7:20001"),
+    ],
+)
+def test_haproxy_listens_where_clients_connect_and_reaches_replicas_where_they_listen(
+    host: str, addresses: list[str], bound: str, near: str, tmp_path: Path
+) -> None:
+    """Replicas listen on the host, and Ray writes 127.0.0.1 for those of this machine."""
+    text = revised(texts(tmp_path, host)["ready"], addresses=addresses)
+    (tmp_path / "haproxy.cfg").write_text(text)
+    checked = subprocess.run(
+        [HAPROXY, "-c", "-f", str(tmp_path / "haproxy.cfg")], capture_output=True, text=True
+    )
+
+    assert f"\n    bind {bound}\n" in text
+    assert f" server near {near} check" in text
+    assert re.search(r" server far 192\.0\.2\.2:20001 check.* tcp-ut 4s\n", text)
+    assert checked.returncode == 0, checked.stderr
 
 
 @pytest.mark.parametrize("state", ["new", "ready"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import socket
 import subprocess
@@ -44,11 +45,16 @@ def test_the_block_of_another_service_is_skipped_even_if_its_ports_are_free(
         pass
 
 
-def test_a_block_with_a_port_in_use_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as other:
+@pytest.mark.parametrize(
+    ("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+)
+def test_a_block_with_a_port_in_use_is_skipped(
+    family: socket.AddressFamily, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _socket(family) as other:
         # As Serve does it: other processes with this option may listen on the same port.
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        other.bind(("127.0.0.1", 0))
+        _bind(other, address)
         other.listen()
         taken = other.getsockname()[1]
         monkeypatch.setattr(ports, "BLOCK", 1)
@@ -59,6 +65,36 @@ def test_a_block_with_a_port_in_use_is_skipped(monkeypatch: pytest.MonkeyPatch) 
 
     with reserved_block(()) as block:
         assert block == range(taken, taken + 1)
+
+
+def _socket(family: socket.AddressFamily) -> socket.socket:
+    try:
+        return socket.socket(family)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+
+
+def _bind(one: socket.socket, address: str) -> None:
+    try:
+        one.bind((address, 0))
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+
+
+def test_a_port_is_free_on_a_machine_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = socket.socket
+
+    def without_ipv6(family: socket.AddressFamily = socket.AF_INET) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return original(family)
+
+    with original() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setattr(socket, "socket", without_ipv6)
+
+    assert ports.is_free(port)
 
 
 def test_every_port_that_ray_would_share_is_set() -> None:

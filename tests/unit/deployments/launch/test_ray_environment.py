@@ -20,7 +20,7 @@ from deployments.launch.ray_environment import (
     THROUGHPUT,
     ray_environment,
 )
-from deployments.launch.services import ServiceInstance
+from deployments.launch.services.instances import ServiceInstance
 
 SCRIPT = f"""
 variables=$({sys.executable} -m deployments.launch.ray_environment) && eval "$variables" && env -0

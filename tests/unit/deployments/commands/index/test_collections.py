@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 
 from deployments.cli import main
+from deployments.commands import connecting
+from deployments.launch.services.choice import Candidate
 from deployments.operations import running_service as running
 from deployments.operations.point_lines import read_points
 from embedder.core.errors import LimitExceeded
@@ -39,6 +41,8 @@ def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[IndexSe
         yield made
 
     monkeypatch.setattr(running, "running_service", connected)
+    monkeypatch.setattr(connecting, "candidates", lambda: [Candidate("10.0.0.1:6379")])
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     yield made
     made.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,19 +14,19 @@ from pathlib import Path
 import pytest
 
 from deployments.cli import main
-from deployments.launch import services as module
 from deployments.launch.child_process import _watched
-from deployments.launch.services import (
+from deployments.launch.services import instances as module
+from deployments.launch.services.announcement import announce
+from deployments.launch.services.description import FILE, ServiceDescription
+from deployments.launch.services.instances import (
     MARK_FILE,
     SESSION_FILE,
     ServiceInstance,
-    choose,
     end,
     remove_folders,
     services,
-    start_time,
 )
-from embedder.core.errors import ConfigurationError
+from deployments.launch.services.process_table import start_time
 from tests.unit.waiting import LONG_S
 
 SLEEP = "import time; print('up', flush=True); time.sleep(60)"
@@ -36,6 +37,7 @@ def no_other_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the other services of this machine."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(module, "MARK_VARIABLE", "SERVED_BY_THIS_TEST")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
 def service(tmp_path: Path, port: int, *, attended: bool = True) -> ServiceInstance:
@@ -139,34 +141,18 @@ def test_the_watcher_ends_the_service_when_its_starter_ends(
     assert not Path(ours.folder).exists()
 
 
-def test_several_services_are_an_error_until_one_is_chosen(tmp_path: Path) -> None:
-    one, two = service(tmp_path, 1), service(tmp_path, 2)
-
-    with pytest.raises(ConfigurationError) as caught:
-        choose()
-    assert choose(port=2) == two
-    assert choose(directory=Path("/data/1")) == one
-    with pytest.raises(ConfigurationError, match="no such service"):
-        choose(port=1, directory=Path("/data/2"))
-    assert str(one) in str(caught.value)
-    assert str(two) in str(caught.value)
-    assert "--port" in str(caught.value)
-
-
 def test_stop_ends_an_orphaned_service_and_describes_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     left = service(tmp_path, 1, attended=False)
     with process(left) as child:
-        assert main(["stop", "--list"]) == 0
-        listed = capsys.readouterr().out
+        described = str(left)
         assert main(["stop"]) == 0
         child.wait(LONG_S)
-    ended = capsys.readouterr().out
 
-    assert "left behind" in listed
-    assert f"processes {child.pid}" in listed
-    assert listed.partition(", RAY_ADDRESS")[0] in ended
+    assert "left behind" in described
+    assert f"processes {child.pid}" in described
+    assert capsys.readouterr().out == f"ended: {described}\n"
     assert services() == []
 
 
@@ -186,14 +172,14 @@ signal.pause()
         ours = ServiceInstance(1, None, child.pid, start_time(child.pid) or 0, str(folder), 20_000)
         (folder / MARK_FILE).write_text(ours.mark)
 
-        assert main(["stop", "--port", "1"]) == 0
+        assert main(["stop", "--address", "http://127.0.0.1:1"]) == 0
         assert child.stdout is not None
         assert child.stdout.read() == "gracefully\n"
 
 
 def test_stop_without_a_service_fails(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stop"]) == 1
-    assert "no service runs here" in capsys.readouterr().err
+    assert "start it with 'embedder serve'" in capsys.readouterr().err
 
 
 def test_an_invalid_mark_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,3 +195,45 @@ def test_other_processes_may_have_any_bytes_in_their_name_and_arguments(tmp_path
     script = "open('/proc/self/comm', 'wb').write(b'\\xff\\xc3'); " + SLEEP
     with process(None, script, name="\udcff"), process(one) as ours:
         assert one.processes() == [ours.pid]
+
+
+def test_stop_refuses_the_ray_of_another_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = service(tmp_path, 1)
+    monkeypatch.setenv("RAY_ADDRESS", "10.9.9.9:6379")
+
+    assert main(["stop"]) == 1
+    assert "RAY_ADDRESS is 10.9.9.9:6379" in capsys.readouterr().err
+    assert one in services()
+
+
+def test_a_service_is_described_as_it_was_announced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "token")
+    config, block = Path("config.yaml"), range(20_000, 20_200)
+    one = announce(8000, None, block, url="http://[::1]:8000", config=config)
+
+    assert services() == [one]
+    described = one.description
+    assert str(one).startswith("http://[::1]:8000, data in memory, started by process")
+    assert str(one).endswith(f" in {tmp_path}")
+    assert described.config == str(tmp_path / "config.yaml")
+    assert described.token_file == str(tmp_path / "token")
+    assert described.dashboard is None
+    assert described.version
+    assert Path(one.folder).stat().st_mode & 0o077 == 0
+    shutil.rmtree(one.folder)
+    assert one.description.url == "http://127.0.0.1:8000"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"folder": 1}', "\udcff"])
+def test_an_invalid_description_counts_as_missing(content: str, tmp_path: Path) -> None:
+    """Another version may write other fields."""
+    one = service(tmp_path, 1)
+    Path(one.folder, FILE).write_text(content, errors="surrogateescape")
+
+    assert one.description == ServiceDescription("http://127.0.0.1:1")

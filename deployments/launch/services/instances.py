@@ -14,13 +14,13 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from deployments.launch.services.description import ServiceDescription, read_description
+from deployments.launch.services.process_table import start_time, user_processes
 from embedder.core.deadline import Deadline
-from embedder.core.errors import ConfigurationError
 
 MARK_VARIABLE = "SERVED_BY_EMBEDDER"
 """Must not begin with EMBEDDER_, the prefix of settings."""
@@ -51,9 +51,11 @@ class ServiceInstance:
 
     def __str__(self) -> str:
         """Return a description that tells the service from others."""
-        place = f"port {self.port}, data in {self.data_directory or 'memory'}"
+        described = self.description
+        place = f"{described.url}, data in {self.data_directory or 'memory'}"
         if self.is_attended:
-            return f"{place}, started by process {self.starter}"
+            folder = f" in {described.started_in}" if described.started_in else ""
+            return f"{place}, started by process {self.starter}{folder}"
         left = ", ".join(map(str, self.processes()))
         return f"{place}, left behind by process {self.starter}, which was killed: processes {left}"
 
@@ -63,13 +65,19 @@ class ServiceInstance:
         return json.dumps(asdict(self))
 
     @property
+    def description(self) -> ServiceDescription:
+        """Return what `embedder serve` wrote about it; only a URL once the folder is removed."""
+        found = read_description(Path(self.folder))
+        return found or ServiceDescription(f"http://127.0.0.1:{self.port}")
+
+    @property
     def is_attended(self) -> bool:
         """Return whether its `embedder serve` still runs."""
         return start_time(self.starter) == self.started
 
     def processes(self) -> list[int]:
         """Return the ids of its processes, without that of `embedder serve`."""
-        table = list(_processes())
+        table = list(user_processes(MARK_VARIABLE))
         marked = {process.id for process in table if process.mark == self.mark}
         sessions = {process.session for process in table if process.id in marked}
         with suppress(OSError, ValueError):
@@ -94,34 +102,13 @@ def remove_folders() -> None:
         end(service)
 
 
-def choose(port: int | None = None, directory: Path | None = None) -> ServiceInstance:
-    """Return the service with this port and this data directory, or the only service.
-
-    Raises:
-        ConfigurationError: no service or several services match; the message lists all services.
-    """
-    found = services()
-    matching = [
-        service
-        for service in found
-        if port in (None, service.port)
-        and (directory is None or service.data_directory == str(directory.absolute()))
-    ]
-    if len(matching) == 1:
-        return matching[0]
-    problem = "several services run here; choose one by --port or --data-directory:"
-    if not matching:
-        problem = "no such service runs here; there are:" if found else "no service runs here"
-    raise ConfigurationError("\n  ".join([problem, *map(str, found)]))
-
-
 def ray_addresses() -> dict[str, ServiceInstance | None]:
     """Return the address of every Ray of this user on this machine, and its service.
 
     The service is None if `serve run` or `ray start` started Ray.
     """
     by_mark = {service.mark: service for service in services()}
-    nodes = [(process.address, process.mark) for process in _processes()]
+    nodes = [(process.ray_address, process.mark) for process in user_processes(MARK_VARIABLE)]
     return {address: by_mark.get(mark or "") for address, mark in nodes if address is not None}
 
 
@@ -152,39 +139,9 @@ def report_to_starter(refusal: str) -> bool:
     return True
 
 
-def start_time(process: int) -> int | None:
-    """Return the start time of a process in clock ticks since boot; None if it does not run.
-
-    The kernel reuses process ids, but not together with the start time.
-    """
-    fields = _fields(Path(f"/proc/{process}/stat"))
-    return None if fields is None or fields[0] == "Z" else int(fields[19])
-
-
-@dataclass(frozen=True, slots=True)
-class _Process:
-    id: int
-    session: int
-    mark: str | None
-    arguments: list[bytes]
-
-    @property
-    def is_titled_by_ray(self) -> bool:
-        return self.arguments[0].startswith((b"ray::", b"ray-"))
-
-    @property
-    def address(self) -> str | None:
-        """Return the address of Ray if this process is a raylet, the process of a node."""
-        flag = b"--gcs-address="
-        if not self.arguments[0].endswith(b"/raylet"):
-            return None
-        given = [word[len(flag) :].decode() for word in self.arguments if word.startswith(flag)]
-        return given[0] if given else None
-
-
 def _recorded() -> list[ServiceInstance]:
     """Return every service of this user that has a process or a folder, by port."""
-    marks = {process.mark for process in _processes() if process.mark is not None}
+    marks = {process.mark for process in user_processes(MARK_VARIABLE) if process.mark is not None}
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{MARK_FILE}"):
         with suppress(OSError):
             if path.stat().st_uid == os.getuid():
@@ -194,30 +151,6 @@ def _recorded() -> list[ServiceInstance]:
         with suppress(ValueError, TypeError):
             found.append(ServiceInstance(**json.loads(mark)))
     return sorted(found, key=lambda service: (service.port, service.starter))
-
-
-def _processes() -> Iterator[_Process]:
-    """Yield the processes of this user."""
-    prefix = f"{MARK_VARIABLE}=".encode()
-    for path in Path("/proc").glob("[0-9]*"):
-        fields = _fields(path / "stat")
-        if fields is None or fields[0] == "Z":
-            continue
-        with suppress(OSError):
-            environment = (path / "environ").read_bytes().split(b"\0")
-            marks = [
-                word[len(prefix) :].decode() for word in environment if word.startswith(prefix)
-            ]
-            arguments = (path / "cmdline").read_bytes().split(b"\0")
-            yield _Process(int(path.name), int(fields[3]), marks[0] if marks else None, arguments)
-
-
-def _fields(path: Path) -> list[str] | None:
-    """Return the fields of a ``stat`` file after the process name, which may hold any character."""
-    try:
-        return path.read_bytes().rpartition(b")")[2].decode().split()
-    except OSError:
-        return None
 
 
 def watch(mark: str) -> None:
