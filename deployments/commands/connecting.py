@@ -43,7 +43,7 @@ def connected_to(choice: Candidate) -> Iterator[RunningService]:
     # Otherwise a thread of Serve that still runs after `ray.shutdown` would start another Ray.
     os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
     if choice.ray_address is None:
-        raise ConfigurationError(f"Ray does not run for this service: {choice.text}")
+        raise ConfigurationError(f"Ray does not run for {choice.url} ({choice.text})")
     from deployments.operations.running_service import running_service
 
     with running_service(choice.ray_address) as service:

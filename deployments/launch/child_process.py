@@ -140,17 +140,14 @@ def launched(
     Raises:
         ConfigurationError: a check before the start shows that the configuration cannot work.
     """
-    document = read_config(config, host=host, port=port)
-    if tuned:
-        check_temporary_folder()
-    check(document)
+    document = _checked(read_config(config, host=host, port=port), tuned)
     make_token(os.environ)
     remove_folders()
     settings = [loaded.settings for _, loaded, _ in load_applications(document)]
     data = next(map(str, filter(None, map(data_directory, settings))), None)
     with reserved_block([other.block for other in services()]) as block:
-        port = document["http_options"]["port"]
-        service = announce(port, data, block, url=base_url(document), config=config)
+        port, url = document["http_options"]["port"], base_url(document)
+        service = announce(port, data, block, url, config)
         with _watched(service):
             log = log or Path(service.folder, "serve.log")
             # After this service is visible to others: of two that start together, none is alone.
@@ -163,11 +160,18 @@ def launched(
             )
             process = _run(document, service, environment, log)
             has_keys = all(application.keys for application in settings)
-            launch = ServiceProcess(process, service, base_url(document), log, has_keys=has_keys)
+            launch = ServiceProcess(process, service, url, log, has_keys=has_keys)
             try:
                 yield launch
             finally:
                 launch.stop()
+
+
+def _checked(document: dict[str, Any], tuned: bool) -> dict[str, Any]:
+    if tuned:
+        check_temporary_folder()
+    check(document)
+    return document
 
 
 def _has_several_ingresses(settings: ServeSettings) -> bool:

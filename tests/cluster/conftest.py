@@ -8,6 +8,7 @@ import pytest
 
 from tests.cluster.forked_commands import ForkedCommands
 from tests.cluster.service import RunningService
+from tests.cluster.service_pair import Pair, started_pair
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +30,10 @@ def commands(service: RunningService) -> Iterator[ForkedCommands]:
     commands = ForkedCommands(service.environment)
     yield commands
     commands.close()
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Yield two services, which no other module shares."""
+    with started_pair(tmp_path_factory.mktemp("pair")) as both:
+        yield both

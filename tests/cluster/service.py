@@ -16,6 +16,7 @@ import httpx
 import yaml
 
 from deployments.ingress.middleware.keys import digest
+from deployments.launch.exposure import with_port
 from deployments.launch.services.choice import candidates, choose
 
 ROOT = Path(__file__).parents[2]
@@ -39,28 +40,31 @@ class RunningService:
         folder: Path,
         key: str | None = None,
         *further_models: dict[str, object],
+        host: str = "127.0.0.1",
         **arguments: Any,
     ) -> None:
         self.folder = folder
         self.headers = {} if key is None else {"authorization": f"Bearer {key}"}
         self._log = folder / "serve.log"
-        self.environment = {
-            **os.environ,
-            # Another service on this machine may use the default ports.
-            "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
-            "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-            # Programs of the tests show the token, as the commands do by themselves.
-            "RAY_AUTH_MODE": "token",
-        }
+        self.environment = _environment()
         self.first_request_s = float("inf")
         self.ready_line = ""
         self._started: dict[int, str] = {}
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{with_port(host, self.port)}"
         config = write_config(folder, *further_models, key=key, **arguments)
         command = [
             *(str(Path(sys.executable).with_name("embedder")), "serve", str(config)),
-            *("--port", str(self.port), "--log", str(self._log), "--timeout", str(READY_S)),
+            *(
+                "--host",
+                host,
+                "--port",
+                str(self.port),
+                "--log",
+                str(self._log),
+                "--timeout",
+                str(READY_S),
+            ),
         ]
         self._process = subprocess.Popen(
             command, env=self.environment, cwd=ROOT, stdout=subprocess.PIPE, text=True
@@ -156,6 +160,17 @@ class RunningService:
             if not alive or time.monotonic() > deadline:
                 return alive
             time.sleep(0.2)
+
+
+def _environment() -> dict[str, str]:
+    return {
+        **os.environ,
+        # Another service on this machine may use the default ports.
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        # Programs of the tests show the token, as the commands do by themselves.
+        "RAY_AUTH_MODE": "token",
+    }
 
 
 def free_port() -> int:

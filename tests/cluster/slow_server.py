@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -35,7 +36,14 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+class ServerOfIPv6(ThreadingHTTPServer):
+    """Listens on an address of IPv6."""
+
+    address_family = socket.AF_INET6
+
+
 if __name__ == "__main__":
     Handler.delay_s = float(sys.argv[2])
     host = sys.argv[3] if len(sys.argv) > 3 else "127.0.0.1"
-    ThreadingHTTPServer((host, int(sys.argv[1])), Handler).serve_forever()
+    kind = ServerOfIPv6 if ":" in host else ThreadingHTTPServer
+    kind((host, int(sys.argv[1])), Handler).serve_forever()

@@ -21,6 +21,7 @@ import httpx
 import pytest
 from ray.serve.config import HTTPOptions
 
+from deployments.launch.exposure import with_port
 from deployments.launch.haproxy import PROGRAM, PROGRAM_VARIABLE
 from deployments.launch.ray_environment import FAILOVER
 from tests.cluster.haproxy_config import configure
@@ -38,16 +39,17 @@ CLOSED = "closed"
 class Machine:
     """Two servers and a HAProxy, which gets to know them."""
 
-    def __init__(self, folder: Path, processes: ExitStack) -> None:
+    def __init__(self, folder: Path, processes: ExitStack, host: str) -> None:
         self.ports = [free_port(), free_port()]
+        server = (sys.executable, "-m", "tests.cluster.slow_server")
         self.servers = [
-            _started(processes, sys.executable, "-m", "tests.cluster.slow_server", str(port), "2")
-            for port in self.ports
+            _started(processes, *server, str(port), str(ANSWER_S), host) for port in self.ports
         ]
         port, self.statistics = free_port(), free_port()
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://{with_port(host, port)}"
+        # As Ray writes it, wherever the replicas of this machine listen.
         servers = [("127.0.0.1", port) for port in self.ports]
-        configure(folder, HTTPOptions(host="127.0.0.1", port=port), self.statistics, servers)
+        configure(folder, HTTPOptions(host=host, port=port), self.statistics, servers)
         program = PROGRAM[PROGRAM_VARIABLE]
         self.haproxy = _started(processes, program, "-db", "-f", str(folder / "haproxy.cfg"))
 
@@ -73,12 +75,20 @@ class Machine:
         return next(row["status"] for row in rows if row["svname"] == f"server-{port}")
 
 
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
+@pytest.fixture(params=["127.0.0.1"])
+def machine(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Machine]:
     with ExitStack() as processes:
-        started = Machine(tmp_path, processes)
+        started = Machine(tmp_path, processes, request.param)
         started.wait()
         yield started
+
+
+@pytest.mark.parametrize("machine", ["::1"], indirect=True)
+async def test_haproxy_and_its_servers_may_have_addresses_of_ipv6(machine: Machine) -> None:
+    async with httpx.AsyncClient(base_url=machine.url, timeout=60) as client:
+        answers = await asyncio.gather(*[_post(client, SMALL) for _ in range(4)])
+
+    assert set(answers) <= set(map(str, machine.ports))
 
 
 async def test_small_requests_survive_a_killed_server_and_large_ones_may_be_repeated(

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,12 +17,10 @@ import pytest
 
 from deployments.launch.services.instances import ServiceInstance, services
 from tests.cluster.service import READY_S, RunningService
+from tests.cluster.service_pair import KEY, TAKES_MINUTES, Pair, command
 
-pytestmark = pytest.mark.skipif(
-    "TEST_SERVICES" not in os.environ, reason="takes minutes; TEST_SERVICES=1 runs it"
-)
+pytestmark = TAKES_MINUTES
 
-KEY = "the-key-of-the-second-service"
 WATCHED_S = 10.0
 KINDS = (
     ("haproxy",),
@@ -40,24 +36,6 @@ KINDS = (
 )
 LAST = (("raylet",), ("gcs_server",), ("ray::DashboardAgent",))
 """What Ray does not start again: the service ends with it."""
-
-Pair = tuple[RunningService, RunningService]
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """Yield a service without keys and one with a key, each with a collection of its own."""
-    started: list[RunningService] = []
-    try:
-        for name, key in (("open", None), ("keyed", KEY)):
-            started.append(RunningService(tmp_path_factory.mktemp(name), key))
-            started[-1].wait()
-            put = f"{started[-1].url}/v1/collections/{name}"
-            httpx.put(put, json={}, headers=started[-1].headers, timeout=30).raise_for_status()
-        yield started[0], started[1]
-    finally:
-        for one in started:
-            one.stop()
 
 
 def _shown(service: RunningService, headers: dict[str, str]) -> tuple[int, str]:
@@ -124,34 +102,6 @@ def test_no_port_answers_for_the_other_service_when_a_process_is_killed(
     _until_both_answer(pair)
 
 
-def _command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).with_name("embedder")), *arguments]
-    environment = {name: value for name, value in os.environ.items() if name[:4] != "RAY_"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True)
-
-
-@pytest.mark.parametrize(
-    "arguments", [["cache", "clear"], ["index", "delete", "open", "--yes"], ["deploy"], ["stop"]]
-)
-def test_a_command_does_nothing_until_a_service_is_chosen(pair: Pair, arguments: list[str]) -> None:
-    done = _command(*arguments)
-
-    assert done.returncode == 1
-    assert done.stdout == ""
-    for service in pair:
-        assert f"port {service.port}, data in {service.folder / 'data'}" in done.stderr
-    assert "--port" in done.stderr
-
-
-def test_a_command_reaches_the_chosen_service(pair: Pair) -> None:
-    for service, name in zip(pair, ("open", "keyed"), strict=True):
-        by_port = _command("index", "list", "--port", str(service.port))
-        by_data = _command("index", "list", "--data-directory", str(service.folder / "data"))
-
-        assert by_port.stdout.splitlines()[1].startswith(name), by_port.stderr
-        assert by_data.stdout == by_port.stdout
-
-
 def _of(service: RunningService) -> ServiceInstance:
     (found,) = [one for one in services() if one.port == service.port]
     return found
@@ -202,13 +152,13 @@ def test_an_orphaned_service_is_reported_at_the_next_start_and_removed_by_stop(
     ]
     os.kill(watcher, signal.SIGKILL)
     service.kill()
-    refused = _command("serve", str(tmp_path / "serve_config.yaml"), "--port", str(service.port))
-    ended = _command("stop", "--port", str(service.port))
+    refused = command("serve", str(tmp_path / "serve_config.yaml"), "--port", str(service.port))
+    ended = command("stop", "--address", str(service.port))
 
     assert refused.returncode == 1
     assert "left behind" in refused.stderr
     assert str(tmp_path / "data") in refused.stderr
-    assert f"embedder stop --port {service.port}" in refused.stderr
+    assert f"embedder stop --address {service.url}" in refused.stderr
     assert ended.returncode == 0, ended.stderr
     assert service.remaining(30.0) == []
     assert not Path(mark.folder).exists()

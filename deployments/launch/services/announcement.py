@@ -14,9 +14,7 @@ from deployments.launch.services.instances import MARK_FILE, PREFIX, ServiceInst
 from deployments.launch.services.process_table import start_time
 
 
-def announce(
-    port: int, data: str | None, block: range, *, url: str, config: Path
-) -> ServiceInstance:
+def announce(port: int, data: str | None, block: range, url: str, config: Path) -> ServiceInstance:
     """Return a service that this process starts, with a new folder of its own.
 
     ``data`` is its data folder, ``block`` has its ports, ``url`` its routes; ``config`` is the path

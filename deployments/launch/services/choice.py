@@ -26,7 +26,7 @@ class Candidate:
 
     ``ray_address`` is None while Ray does not run for it. ``service`` is None if `serve run` or
     `ray start` started Ray, or if it runs on another machine. ``url`` has the service's routes,
-    ``started_in`` is the working folder of its `embedder serve`; ``text`` describes it.
+    ``started_in`` is the working folder of its `embedder serve`; ``text`` tells its origin.
     """
 
     ray_address: str | None
@@ -51,7 +51,7 @@ def candidates() -> list[Candidate]:
             service,
             service.description.url,
             service.description.started_in,
-            str(service),
+            service.origin,
         )
         for service in services()
     ]

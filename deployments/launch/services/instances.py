@@ -51,10 +51,15 @@ class ServiceInstance:
 
     def __str__(self) -> str:
         """Return a description that tells the service from others."""
-        described = self.description
-        place = f"{described.url}, data in {self.data_directory or 'memory'}"
+        return f"{self.description.url}, {self.origin}"
+
+    @property
+    def origin(self) -> str:
+        """Return where its data is, and which process started it."""
+        place = f"data in {self.data_directory or 'memory'}"
         if self.is_attended:
-            folder = f" in {described.started_in}" if described.started_in else ""
+            started_in = self.description.started_in
+            folder = "" if started_in is None else f" in {started_in}"
             return f"{place}, started by process {self.starter}{folder}"
         left = ", ".join(map(str, self.processes()))
         return f"{place}, left behind by process {self.starter}, which was killed: processes {left}"

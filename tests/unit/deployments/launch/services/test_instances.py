@@ -215,7 +215,7 @@ def test_a_service_is_described_as_it_was_announced(
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "token")
     config, block = Path("config.yaml"), range(20_000, 20_200)
-    one = announce(8000, None, block, url="http://[::1]:8000", config=config)
+    one = announce(8000, None, block, "http://[::1]:8000", config)
 
     assert services() == [one]
     described = one.description
