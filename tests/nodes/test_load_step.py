@@ -55,7 +55,8 @@ STEPS: dict[str, tuple[dict[str, Any], float, int, int]] = {
 @pytest.mark.parametrize("stage", STEPS)
 def test_a_stage_follows_a_load_step_and_returns(stage: str, tmp_path: Path) -> None:
     settings, per_s, texts, words = STEPS[stage]
-    service = RunningService(tmp_path, None, **{**ALONE, stage.lower(): {**SCALES, **settings}})
+    arguments: dict[str, Any] = {**ALONE, stage.lower(): {**SCALES, **settings}}
+    service = RunningService(tmp_path, None, **arguments)
     small = OpenLoad(service.url, 0.2, texts=1, words=4)
     large = OpenLoad(service.url, per_s, texts, words)
     try:
