@@ -6,7 +6,7 @@ CLUSTER ?= cluster.yaml
 SERVED ?= serve_cluster.yaml
 BIN := .venv/bin
 
-.PHONY: help install serve deploy test stores wheel faults fuzz drill clients check cluster kubernetes nodes bench overload clean
+.PHONY: help install serve deploy test stores wheel monitor monitoring faults fuzz drill clients check cluster kubernetes nodes bench overload clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,9 @@ serve: install  ## Serve on PORT (8000) until Ctrl-C
 
 deploy: install  ## Apply a changed CONFIG to the service of `make serve` (on PORT), models without a restart
 	@$(BIN)/embedder deploy $(CONFIG) --started-in . $(if $(filter-out file,$(origin PORT)),--address $(PORT))
+
+monitor: install  ## Run Prometheus beside the service of `make serve` (on PORT) until Ctrl-C
+	@$(BIN)/embedder monitor --started-in . $(if $(filter-out file,$(origin PORT)),--address $(PORT))
 
 UNIT := --numprocesses=logical --maxprocesses=4 --dist=worksteal tests/unit
 
@@ -57,6 +60,9 @@ stores: install  ## Run the tests of the index over PostgreSQL, also those that 
 	TEST_STORE=postgres $(BIN)/pytest --timeout=0 $(UNIT)/index
 	TEST_STORE=both $(BIN)/pytest $(UNIT)/deployments/operations
 	TEST_STORE=both $(BIN)/pytest tests/cluster/test_database.py
+
+monitoring: install  ## Kill each stage of a service that Prometheus reads, and expect its alert (takes minutes)
+	TEST_MONITORING=1 $(BIN)/pytest --timeout=0 -s tests/monitoring
 
 fuzz: install  ## Send hostile requests to a real service: FUZZ_S seconds (900), FUZZ_SEED (0)
 	FUZZ_S=$(or $(FUZZ_S),900) FUZZ_SEED=$(or $(FUZZ_SEED),0) $(BIN)/pytest --timeout=0 -s tests/fuzz

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 from deployments.commands.arguments import Commands, add_command, add_config
+from deployments.launch.services.description import ServiceDescription
 from deployments.launch.services.instances import services
 
 
@@ -52,6 +53,7 @@ def run(options: argparse.Namespace) -> int:
             _show("")
             ready = f"embedder serves at {launch.url} (ready in {seconds:.0f} s, Ctrl-C stops)"
             print(ready, flush=True)
+            _report(sign_in(launch.service.description))
             if not launch.has_keys:
                 _report("no API keys are set, so it answers on this machine only")
             launch.watch(_report)
@@ -60,6 +62,17 @@ def run(options: argparse.Namespace) -> int:
         print("embedder: stopped", file=sys.stderr)
         return 0
     return 1
+
+
+def sign_in(service: ServiceDescription) -> str:
+    """Return where Ray's dashboard is, and which token it asks for."""
+    if service.dashboard is None:
+        return "Ray's dashboard does not run"
+    token = "" if service.token_file is None else f" (in {service.token_file})"
+    return (
+        f"Ray's dashboard is at {service.dashboard}; it asks for the token that 'ray "
+        f"get-auth-token' prints{token}"
+    )
 
 
 def _report_orphans() -> None:

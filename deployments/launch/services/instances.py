@@ -117,6 +117,13 @@ def ray_addresses() -> dict[str, ServiceInstance | None]:
     return {address: by_mark.get(mark or "") for address, mark in nodes if address is not None}
 
 
+def session_folder(ray_address: str) -> Path | None:
+    """Return the folder of the session of a Ray of this user on this machine, None without one."""
+    processes = user_processes(MARK_VARIABLE)
+    folders = (one.session_folder for one in processes if one.ray_address == ray_address)
+    return next(folders, None)
+
+
 def end(service: ServiceInstance) -> list[int]:
     """Kill all processes of a service and remove its folder; return the processes that remain."""
     deadline = Deadline.after(END_S)

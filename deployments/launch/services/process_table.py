@@ -28,11 +28,20 @@ class Process:
     @property
     def ray_address(self) -> str | None:
         """Return the address of Ray if this process is a raylet, the process of a node."""
-        flag = b"--gcs-address="
+        return self._of_raylet("--gcs-address")
+
+    @property
+    def session_folder(self) -> Path | None:
+        """Return the folder of Ray's session if this process is a raylet."""
+        folder = self._of_raylet("--session_dir")
+        return None if folder is None else Path(folder)
+
+    def _of_raylet(self, flag: str) -> str | None:
+        prefix = f"{flag}=".encode()
         if not self.arguments[0].endswith(b"/raylet"):
             return None
-        given = [word[len(flag) :].decode() for word in self.arguments if word.startswith(flag)]
-        return given[0] if given else None
+        given = [word[len(prefix) :] for word in self.arguments if word.startswith(prefix)]
+        return given[0].decode() if given else None
 
 
 def user_processes(variable: str) -> Iterator[Process]:

@@ -1,0 +1,1 @@
+"""Prometheus beside a service, the Grafana dashboard, and the check that both show data."""
