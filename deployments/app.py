@@ -105,7 +105,7 @@ def _check_exposure(settings: ServeSettings) -> None:
     check_machines(
         cpus,
         host=None if client is None else client.http_config.host,
-        has_keys=bool(settings.keys),
+        has_keys=settings.requires_keys,
         haproxy=os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1",
     )
 

@@ -39,6 +39,7 @@ def build_asgi(service: Service) -> ASGIApp:
     app = RequestMiddleware(
         Router(ROUTES, service).answer,
         settings,
+        service.keys,
         service.request_stats,
         service.large_bodies,
         tei_paths=TEI_PATHS,

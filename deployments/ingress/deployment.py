@@ -40,6 +40,7 @@ class IngressReplica:
         decline_upgrades()
         handles = Handles(tokenizer, encoders, caches, indexes, own_deployment("Ingress"))
         self._service = Service(settings, handles)
+        self._service.keys.watch()
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Change the served models without a restart; return before they are loaded."""

@@ -159,7 +159,7 @@ def launched(
                 replays=any(map(_has_several_ingresses, settings)),
             )
             process = _run(document, service, environment, log)
-            has_keys = all(application.keys for application in settings)
+            has_keys = all(application.requires_keys for application in settings)
             launch = ServiceProcess(process, service, url, log, has_keys=has_keys)
             try:
                 yield launch

@@ -22,6 +22,7 @@ from deployments.launch.exposure import is_loopback, listening_addresses, with_p
 from deployments.launch.model_list import listed_models
 from deployments.launch.ports import listener
 from deployments.launch.services.instances import services
+from deployments.settings.keys_file import check_keys_file
 from deployments.settings.models import ModelList
 from deployments.settings.service import ServeSettings
 from embedder.core.errors import ConfigurationError
@@ -101,6 +102,7 @@ def check(document: Mapping[str, Any]) -> None:
     check_contents(document)
     options = document["http_options"]
     for _, loaded, _ in load_applications(document):
+        check_keys_file(loaded.settings, required=True)
         _check_other_services(options["port"], data_directory(loaded.settings))
         check_data(loaded.settings)
         check_index_database(loaded.settings)
@@ -111,15 +113,18 @@ def check(document: Mapping[str, Any]) -> None:
 def check_contents(document: Mapping[str, Any], *, fetch: bool = True) -> None:
     """Check a configuration independently of this machine's ports and data.
 
-    With ``fetch``, missing models are downloaded from the hub. Without it, only models that must be
-    on this machine are checked.
+    A ``keys_file`` is checked if it is on this machine, which may not be one that serves. With
+    ``fetch``, missing models are downloaded from the hub. Without it, only models that must be on
+    this machine are checked.
 
     Raises:
         ConfigurationError: an argument is unknown or out of its bounds, a model is missing or
-            unsafe, or the service would be open to the network without keys.
+            unsafe, the keys file cannot be used, or the service would be open to the network
+            without keys.
     """
     check_exposure(document)
-    for _, _, models in load_applications(document):
+    for _, loaded, models in load_applications(document):
+        check_keys_file(loaded.settings)
         for model in models.models:
             if fetch or not is_remote(model):
                 ModelFiles.open(model)
@@ -135,7 +140,7 @@ def check_exposure(document: Mapping[str, Any]) -> None:
     if is_loopback(host):
         return
     for name, loaded, _ in load_applications(document):
-        if not loaded.settings.keys:
+        if not loaded.settings.requires_keys:
             raise ConfigurationError(
                 f"http_options.host is {host} and application {name} has no keys: any program "
                 f"could call it. Make a key with 'embedder key NAME', or listen on 127.0.0.1"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator, model_validator
 
-from deployments.settings.access import ApiKey
+from deployments.settings.access import ApiKey, check_keys
 from deployments.settings.encoders import EncoderStage
 from deployments.settings.logs import LogSettings
 from deployments.settings.models import ModelList
@@ -89,6 +89,12 @@ class ServeSettings(EmbedderSettings):
     keys: tuple[ApiKey, ...] = Field(
         (), description="API keys of clients; without keys the service must listen on loopback"
     )
+    keys_file: str | None = Field(
+        None,
+        min_length=1,
+        description="a file with further keys, a list of such entries, which is read again when it "
+        "changes; with it every request needs a key, whatever the file holds",
+    )
     logs: LogSettings = LogSettings()
     cors_origins: tuple[str, ...] = Field(
         (), description="origins whose web pages may call the service; none: no CORS headers"
@@ -133,6 +139,7 @@ class ServeSettings(EmbedderSettings):
         stated = {
             "cache.directory": self.cache.directory,
             "backend.cache_dir": self.backend.cache_dir,
+            "keys_file": self.keys_file,
         }
         for name, path in stated.items():
             if path is not None and not path.startswith(("/", "~/")):
@@ -142,11 +149,8 @@ class ServeSettings(EmbedderSettings):
     @field_validator("keys")
     @classmethod
     def _check_keys(cls, keys: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
-        """Refuse two keys with the same name or the same digest."""
-        for field in ("name", "sha256"):
-            values = [getattr(key, field) for key in keys]
-            if len(set(values)) < len(values):
-                raise ValueError(f"several keys have the same {field}")
+        """Refuse too many keys, and two with the same name or the same digest."""
+        check_keys(keys)
         return keys
 
     @model_validator(mode="after")
@@ -171,6 +175,11 @@ class ServeSettings(EmbedderSettings):
                 "replica: set index.url to a PostgreSQL database, or max_replicas to 1"
             )
         return self
+
+    @property
+    def requires_keys(self) -> bool:
+        """Return whether requests need a key; with a file they do even if it holds none."""
+        return bool(self.keys) or self.keys_file is not None
 
     @property
     def served(self) -> ModelList:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Path, Query
+from fastapi import Query
 from pydantic import BaseModel, Field
 
+from deployments.ingress.routing.parameters import CollectionPath
 from deployments.ingress.wire.fields import Body, JsonObject, examples
 from deployments.ingress.wire.inputs import VectorField
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.limits import MAX_PAGE, MAX_TOP_K, MAX_WIDTH
 from embedder.index.contract.points import Consistency, Metric, PointField
 
-CollectionName = Annotated[str, Path(alias="name")]
+CollectionName = Annotated[str, CollectionPath(alias="name")]
 
 CONSISTENCY = (
     "latest: with every write that was acknowledged before; stale: what a replica of the index "

@@ -25,9 +25,9 @@ routes = Routes("collections")
 async def list_collections(
     service: Service, context: RequestContext, consistency: ReadConsistency = "latest"
 ) -> dict[str, list[CollectionAnswer]]:
-    """List all collections."""
+    """List the collections that the key includes."""
     infos = await service.index.reading(consistency).collections(context.deadline)
-    return {"collections": [_answer(info) for info in infos]}
+    return {"collections": [_answer(info) for info in infos if context.may_reach(info.name)]}
 
 
 @routes.add("PUT", "/v1/collections/{name}", scope=Scope.WRITE)

@@ -4,7 +4,8 @@
     ├── InvalidJson
     ├── AccessDenied
     │   ├── UnknownKey
-    │   └── MissingScope
+    │   ├── MissingScope
+    │   └── CollectionDenied
     ├── InvalidInput
     │   ├── EmptyInput
     │   └── LimitExceeded
@@ -18,6 +19,9 @@ The other errors are in `embedder.core.errors`.
 from __future__ import annotations
 
 from embedder.core.errors import EmbedderError, InvalidInput, LimitExceeded, Unavailable
+
+SHOWN_CHARACTERS = 100
+"""Characters of a name that a message shows; a collection has fewer, a path may have any number."""
 
 
 class InvalidJson(EmbedderError):
@@ -62,6 +66,21 @@ class MissingScope(AccessDenied):
 
     def __str__(self) -> str:
         return f"this needs a key with the scope '{self.scope}'"
+
+
+class CollectionDenied(AccessDenied):
+    """The key is valid, but does not include this collection; so also where it does not exist."""
+
+    code = "collection_denied"
+
+    def __init__(self, key: str, collection: str) -> None:
+        super().__init__(key, collection)
+        self.key = key
+        self.collection = collection
+
+    def __str__(self) -> str:
+        shown = self.collection[:SHOWN_CHARACTERS]
+        return f"the key '{self.key}' does not include the collection {shown!r}"
 
 
 class EmptyInput(InvalidInput):

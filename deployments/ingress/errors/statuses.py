@@ -42,6 +42,7 @@ STATUSES: Mapping[type[errors.EmbedderError], Status] = {
     http_errors.AccessDenied: Status(403, "permission_error", 403, "Unauthorized"),
     http_errors.UnknownKey: Status(401, "invalid_request_error", 401, "Unauthorized"),
     http_errors.MissingScope: Status(403, "permission_error", 403, "Unauthorized"),
+    http_errors.CollectionDenied: Status(403, "permission_error", 403, "Unauthorized"),
     errors.Unavailable: _GONE,
     errors.Overloaded: Status(429, "rate_limit_error", 429, "Overloaded", retry=True),
     errors.DeadlineExceeded: Status(408, "server_error", 408, "Overloaded", retry=True),

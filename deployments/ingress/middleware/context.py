@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import dataclass, field
 
-from deployments.ingress.errors.http_errors import MissingScope
+from deployments.ingress.errors.http_errors import CollectionDenied, MissingScope
 from deployments.ingress.errors.responses import ErrorShape
 from deployments.ingress.middleware.keys import Headers
 from deployments.ingress.middleware.request_id import REQUEST_ID, is_request_id
@@ -20,8 +20,9 @@ from embedder.pipeline.work_queue import AdmittedJob
 class RequestContext:
     """The head, the key and the deadline of one request; ``began`` is on ``time.monotonic``.
 
-    ``key`` is None if the service has no keys or the path is open. ``large_body`` is the admitted
-    job of a large body, None for a small one. ``prefix`` is what was removed from the path.
+    ``key`` is None if the service has no keys or the path is open; logs show its name.
+    ``large_body`` is the admitted job of a large body, None for a small one. ``prefix`` is what was
+    removed from the path.
 
     ``route`` is the declared path, None before a route is found; ``model`` is the one that the body
     names; ``error`` is the error that was answered.
@@ -55,6 +56,20 @@ class RequestContext:
         """
         if self.key is not None and scope not in self.key.scopes:
             raise MissingScope(scope.value)
+
+    def require_collection(self, collection: str) -> None:
+        """Check that the key of the request includes a collection, which need not exist.
+
+        Raises:
+            CollectionDenied: the key does not include the collection.
+        """
+        if not self.may_reach(collection):
+            assert self.key is not None
+            raise CollectionDenied(self.key.name, collection)
+
+    def may_reach(self, collection: str) -> bool:
+        """Return whether the key of the request includes a collection."""
+        return self.key is None or self.key.may_reach(collection)
 
 
 def request_timeout_s(given: bytes, limit_s: float) -> float:

@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from deployments.ingress.errors.http_errors import UnknownKey
 from deployments.ingress.errors.responses import ErrorShape, response_to
+from deployments.ingress.middleware.accepted_keys import AcceptedKeys
 from deployments.ingress.middleware.body import read_body
 from deployments.ingress.middleware.context import RequestContext, request_timeout_s
 from deployments.ingress.middleware.keys import matching_key, presented_key
@@ -51,6 +52,7 @@ class RequestMiddleware:
         self,
         answer: Answer,
         settings: ServeSettings,
+        keys: AcceptedKeys,
         request_stats: RequestStats,
         large_bodies: LargeBodies,
         *,
@@ -58,7 +60,7 @@ class RequestMiddleware:
     ) -> None:
         self._answer = answer
         self._large_bodies = large_bodies
-        self._keys = settings.keys
+        self._keys = keys
         self._limits = settings.limits
         self._request_stats = request_stats
         self._log = RequestLog(settings.logs)
@@ -117,8 +119,8 @@ class RequestMiddleware:
         """Return the response to a request, or None if its client has disconnected."""
         headers, limits = context.headers, self._limits
         # The path of request.url would be wrong: it depends on the Host header of the client.
-        if self._keys and not is_open(context.method, context.path):
-            context.key = matching_key(presented_key(headers), self._keys)
+        if self._keys.required and not is_open(context.method, context.path):
+            context.key = matching_key(presented_key(headers), self._keys.keys)
             if context.key is None:
                 raise UnknownKey
         if b"%" in (raw_path := scope.get("raw_path") or b""):

@@ -30,8 +30,8 @@ routes = Routes("operation")
 
 
 @routes.add("GET", "/v1/stats", scope=Scope.READ)
-async def stats(service: Service) -> answers.Stats:
-    """Return the statistics of every stage.
+async def stats(service: Service, context: RequestContext) -> answers.Stats:
+    """Return the statistics of every stage, and of the collections that the key includes.
 
     ``ingress`` is the replica that answers; each ingress replica counts its own requests. Of the
     other stages, all replicas are queried; a stage without an answer within two seconds is reported
@@ -51,7 +51,7 @@ async def stats(service: Service) -> answers.Stats:
         tokenizers=answers.converted(tokenizers, answers.tokenizer),
         caches=answers.converted(caches, answers.cache_shard),
         indexes=indexes,
-        collections=await _collections(service),
+        collections=await _collections(service, context),
     )
 
 
@@ -110,14 +110,18 @@ async def _of_each(service: Service, names: Sequence[str]) -> list[Any]:
     return list(chain.from_iterable(replies))
 
 
-async def _collections(service: Service) -> list[answers.Collection] | Problem:
-    """Return every collection, or why the index does not answer."""
+async def _collections(
+    service: Service, context: RequestContext
+) -> list[answers.Collection] | Problem:
+    """Return the collections that the key includes, or why the index does not answer."""
     try:
         index = service.index.reading("stale")  # also while the database is down
         infos = await index.collections(Deadline.after(replicas.QUERY_TIMEOUT_S))
     except EmbedderError as error:
         return replicas.problem("VectorIndex", error)
-    return [answers.Collection.model_validate(info) for info in infos]
+    return [
+        answers.Collection.model_validate(info) for info in infos if context.may_reach(info.name)
+    ]
 
 
 async def _ingress(service: Service) -> answers.Ingress:

@@ -21,6 +21,10 @@ INJECTED: tuple[type, ...] = (Service, RequestContext)
 """The types of parameters that a client does not send."""
 
 
+class CollectionPath(params.Path):  # type: ignore[misc]
+    """Marks a parameter in the path that names a collection, which the key must include."""
+
+
 @dataclass(frozen=True, slots=True)
 class QueryParameter:
     """A parameter of an endpoint that stands in the query of the URL."""
@@ -51,12 +55,14 @@ class Parameters:
     """The parameters of an endpoint, by where their values come from.
 
     ``injected`` has the type of each, ``path`` its name in the path. At most one is the body.
+    ``collection`` is the name in the path of the parameter that names a collection.
     """
 
     injected: tuple[tuple[str, type], ...]
     path: tuple[tuple[str, str], ...]
     query: tuple[QueryParameter, ...]
     body: tuple[str, TypeAdapter[Any]] | None
+    collection: str | None
 
     @classmethod
     def of(cls, endpoint: Endpoint) -> Parameters:
@@ -66,6 +72,7 @@ class Parameters:
         and the body is what remains.
         """
         injected, path, query, bodies = [], [], [], []
+        collection: str | None = None
         for argument, (parameter, hint) in parameters_of(endpoint).items():
             marker = next(
                 (one for one in get_args(hint)[1:] if isinstance(one, params.Param)), None
@@ -75,12 +82,13 @@ class Parameters:
                 injected.append((argument, hint))
             elif isinstance(marker, params.Path):
                 path.append((argument, name))
+                collection = name if isinstance(marker, CollectionPath) else collection
             elif isinstance(marker, params.Query):
                 query.append(_query_parameter(argument, name, parameter, hint))
             else:
                 bodies.append((argument, TypeAdapter(hint)))
         (body,) = bodies or (None,)
-        return cls(tuple(injected), tuple(path), tuple(query), body)
+        return cls(tuple(injected), tuple(path), tuple(query), body, collection)
 
 
 def parameters_of(endpoint: Endpoint) -> Mapping[str, tuple[Parameter, Any]]:

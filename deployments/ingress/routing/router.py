@@ -60,7 +60,10 @@ class Router:
             route, values = self._match(method, context.path)
         context.route = route.path
         if route.scope is not None and context.key is not None:
-            context.require(route.scope)  # before a body is parsed for a key that may not send it
+            # Before a body is parsed for a key that may not send it.
+            context.require(route.scope)
+            if route.parameters.collection is not None:
+                context.require_collection(values[route.parameters.collection])
         arguments = self._arguments(route, values, context)
         if route.parameters.body is not None:
             name, adapter = route.parameters.body

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any
 
 from deployments.encoder.remote_pool import RemotePool
+from deployments.ingress.middleware.accepted_keys import PROBLEM
 from deployments.ingress.service.connection import Connection
 from deployments.ingress.service.models import ServedState
 from deployments.ingress.service.replicas import Handles
@@ -61,6 +62,7 @@ READY = StageState(Level.READY, "ready")
 LOADING = StageState(Level.WAITING, "the model is being loaded")
 NO_REPLICA = StageState(Level.WAITING, "no replica runs")
 IDLE = StageState(Level.DEGRADED, "no replica runs; work starts one where a node has room for it")
+OLD_KEYS = StageState(Level.DEGRADED, PROBLEM)
 NOT_LOADED = StageState(Level.FAILED, "the model cannot be loaded; the log says why")
 
 
@@ -130,12 +132,15 @@ def readiness(
     caches: Sequence[SharedCacheState],
     indexes: Sequence[str],
     encoders: Sequence[str],
+    *,
+    keys_problem: str | None = None,
 ) -> Readiness:
     """Return which capabilities can be used.
 
     ``states`` come from a `StageProbe`, ``default`` is the default model, ``caches`` has the state
     of each cache shard in this ingress, ``indexes`` has the names of the index shards, and
-    ``encoders`` those of the pools that have the default model.
+    ``encoders`` those of the pools that have the default model. ``keys_problem`` is why this
+    ingress cannot use its keys file, which is shown as a stage as long as that lasts.
     """
     stages = {"Ingress": _of_ingress(default), **states, **_of_caches(states, caches)}
     level = {name: state.level for name, state in stages.items()}
@@ -144,6 +149,8 @@ def readiness(
         Capability.EMBEDDINGS: _worst((level["Ingress"], level["Tokenizer"], pools)),
         Capability.INDEX: _worst((level["Ingress"], *(level[name] for name in indexes))),
     }
+    if keys_problem is not None:
+        stages["Keys"] = OLD_KEYS
     return Readiness(levels, stages)
 
 

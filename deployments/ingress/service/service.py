@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from deployments.encoder.remote_pool import RemotePool
 from deployments.index.sharded_client import RemoteIndex
+from deployments.ingress.middleware.accepted_keys import AcceptedKeys
 from deployments.ingress.middleware.large_bodies import LargeBodies
 from deployments.ingress.middleware.request_stats import RequestStats
 from deployments.ingress.service.caches import IngressCaches
@@ -43,6 +44,7 @@ class Service:
     def __init__(self, settings: ServeSettings, handles: Handles) -> None:
         self.settings = settings
         self.replica = replica_id()
+        self.keys = AcceptedKeys(settings)
         self.request_stats = RequestStats()
         self.admission = AdmissionControl(settings.limits)
         self.reservations = ReservationExchange(self.admission, handles.ingress, self.replica)
@@ -193,4 +195,11 @@ class Service:
         states = await self._probe.states()
         default = self.models.state(None)
         pools = [one.deployment for one in self.encoder_pools if one.serves(default.settings)]
-        return readiness(states, default, self.caches.shared.states, self.index_names, pools)
+        return readiness(
+            states,
+            default,
+            self.caches.shared.states,
+            self.index_names,
+            pools,
+            keys_problem=self.keys.problem,
+        )

@@ -13,6 +13,7 @@ import yaml
 from deployments.cli import main
 from deployments.ingress.middleware.keys import matching_key
 from deployments.launch.preflight import load_arguments
+from deployments.settings.keys_file import parse_keys
 from embedder.models.catalogue import CATALOGUE
 from embedder.settings.model import EmbedderSettings
 from embedder.settings.sources import load
@@ -136,13 +137,42 @@ def test_a_missing_command_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
 def test_key_prints_a_key_and_its_configuration(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["key", "search", "--scopes", "read, write"]) == 0
-    shown, _, entry = capsys.readouterr().out.splitlines()
-    (settings,) = load_arguments({"keys": yaml.safe_load(entry)}).settings.keys
+    """The line alone is on the standard output, so that no file gets the key."""
+    assert main(["key", "ключ 🔑", "--scopes", "read, write", "--collections", "a, b-*"]) == 0
+    printed = capsys.readouterr()
+    (settings,) = load_arguments({"keys": yaml.safe_load(printed.out)}).settings.keys
+    shown = printed.err.splitlines()[0]
 
     assert matching_key(shown.rpartition(" ")[2].encode(), [settings]) is settings
-    assert settings.name == "search"
+    assert parse_keys(printed.out.encode(), Path("keys.yaml")) == (settings,)
+    assert settings.name == "ключ 🔑"
     assert [scope.value for scope in settings.scopes] == ["read", "write"]
+    assert settings.collections == ("a", "b-*")
+
+
+@pytest.mark.parametrize(("given", "collections"), [([], None), (["--collections", ""], ())])
+def test_a_key_is_for_all_collections_unless_some_are_named(
+    given: list[str], collections: tuple[str, ...] | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["key", "search", *given]) == 0
+    (key,) = parse_keys(capsys.readouterr().out.encode(), Path("keys.yaml"))
+
+    assert key.collections == collections
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["a\nb"], "name: must have printable characters"),
+        (["a", "--collections", "*x"], "collections: entry 1 must begin with a letter"),
+        (["a", "--collections", "x,,y"], "collections: entry 2 must begin with a letter"),
+    ],
+)
+def test_key_refuses_what_no_service_accepts(
+    arguments: list[str], problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["key", *arguments]) == 1
+    assert problem in capsys.readouterr().err
 
 
 def test_key_refuses_an_unknown_scope(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ def client_of(routes: Routes) -> httpx.AsyncClient:
     app = RequestMiddleware(
         Router(routes, service).answer,
         service.settings,
+        service.keys,
         service.request_stats,
         service.large_bodies,
     )

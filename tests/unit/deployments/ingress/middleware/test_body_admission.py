@@ -137,6 +137,10 @@ async def _read(wire: Wire, bodies: LargeBodies, size: int) -> bytes | None:
 def _client(routes: Routes, bodies: LargeBodies) -> httpx.AsyncClient:
     service = FakeService()
     app = RequestMiddleware(
-        Router(routes, service).answer, service.settings, service.request_stats, bodies
+        Router(routes, service).answer,
+        service.settings,
+        service.keys,
+        service.request_stats,
+        bodies,
     )
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service")

@@ -10,6 +10,7 @@ import pytest
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Message, Scope
 
+from deployments.ingress.middleware.accepted_keys import AcceptedKeys
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.middleware.keys import digest
 from deployments.ingress.middleware.large_bodies import LargeBodies
@@ -34,9 +35,11 @@ class EchoServer:
         self.hold.set()
         entry = {"name": "a", "sha256": digest(KEY.encode()), "scopes": ["read"]}
         arguments: dict[str, Any] = {"limits": limits, "keys": [entry] if keyed else []}
+        settings = ServeSettings.model_validate(arguments)
         self.app = RequestMiddleware(
             self._answer,
-            ServeSettings.model_validate(arguments),
+            settings,
+            AcceptedKeys(settings),
             self.request_stats,
             LargeBodies(1.0),
             tei_paths={"/embed"},

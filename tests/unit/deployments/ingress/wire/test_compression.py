@@ -56,7 +56,11 @@ async def _sent(
 
     service = FakeService(compress_bytes=least)
     app = RequestMiddleware(
-        Router(routes, service).answer, service.settings, RequestStats(), LargeBodies(1.0)
+        Router(routes, service).answer,
+        service.settings,
+        service.keys,
+        RequestStats(),
+        LargeBodies(1.0),
     )
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
