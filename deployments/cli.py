@@ -14,13 +14,13 @@ from deployments.commands import (
     embed,
     key,
     models,
-    monitor,
     reference,
     serve,
     status,
     stop,
 )
 from deployments.commands.index import command as index
+from deployments.commands.monitor import command as monitor
 from deployments.commands.plan import command as plan
 from embedder.core.errors import EmbedderError
 

@@ -25,7 +25,6 @@ from deployments.launch.services.instances import (
     end,
     remove_folders,
     services,
-    session_folder,
 )
 from deployments.launch.services.process_table import start_time
 from tests.unit.waiting import LONG_S
@@ -238,21 +237,3 @@ def test_an_invalid_description_counts_as_missing(content: str, tmp_path: Path) 
     Path(one.folder, FILE).write_text(content, errors="surrogateescape")
 
     assert one.description == ServiceDescription("http://127.0.0.1:1")
-
-
-def test_the_session_of_a_ray_is_found_by_its_address() -> None:
-    flags = ["--gcs-address=127.0.0.1:7", "--session_dir=/tmp/ray/session_a"]
-    child = subprocess.Popen(
-        ["/opt/ray/raylet", "-c", SLEEP, *flags],
-        executable=sys.executable,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with child:
-        try:
-            assert child.stdout is not None
-            assert child.stdout.readline() == "up\n"
-            assert session_folder("127.0.0.1:7") == Path("/tmp/ray/session_a")
-            assert session_folder("127.0.0.1:8") is None
-        finally:
-            child.kill()

@@ -1,4 +1,4 @@
-"""``embedder monitor``: runs Prometheus beside a service, and lists which panels have data."""
+"""``embedder monitor``: runs Prometheus beside a service until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -10,12 +10,8 @@ from pathlib import Path
 
 from deployments.commands.arguments import Commands, add_command, add_service
 from deployments.commands.connecting import chosen
+from deployments.commands.monitor.check import check
 from deployments.launch.services.instances import session_folder
-from deployments.operations.monitoring.expressions import (
-    Expression,
-    alert_expressions,
-    panel_expressions,
-)
 from deployments.operations.monitoring.prometheus import Prometheus, started
 from embedder.core.errors import ConfigurationError
 
@@ -24,8 +20,6 @@ PORT = 9090
 
 NODES_S = 5.0
 """Seconds between two looks at the list of the service's nodes."""
-
-DATA, MISSING = "data", "NO DATA"
 
 
 def add(commands: Commands) -> None:
@@ -63,7 +57,7 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run Prometheus until interrupted, or check the one that runs; return the exit status."""
     if options.check:
-        return _check(options.files, Prometheus(options.prometheus_port))
+        return check(options.files, Prometheus(options.prometheus_port))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     service, session = _service(options)
     # From here on only this service, also after a restart, whichever others start meanwhile.
@@ -111,24 +105,3 @@ def _started(address: str, prometheus: Prometheus, files: Path) -> str:
             "docs/monitoring.md",
         ]
     )
-
-
-def _check(files: Path, prometheus: Prometheus) -> int:
-    """Print each panel and alert, with and without data, and return the exit status."""
-    expressions = [*panel_expressions(files), *alert_expressions(files)]
-    states = [_state(expression, prometheus) for expression in expressions]
-    for expression, state in zip(expressions, states, strict=True):
-        print(f"{expression.kind}  {expression.name:60}  {state}")
-    with_data = states.count(DATA)
-    missing = sum(state.startswith(MISSING) for state in states)
-    print(f"{with_data} of {len(states)} have data, {missing} lack it")
-    return 1 if missing else 0
-
-
-def _state(expression: Expression, prometheus: Prometheus) -> str:
-    without = [query for query in expression.queries if not prometheus.query(query)]
-    if not without:
-        return DATA
-    if expression.only_with is not None:
-        return f"none: only with {expression.only_with}"
-    return f"{MISSING}: {without[0]}"
