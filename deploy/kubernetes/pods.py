@@ -40,9 +40,9 @@ OBJECT_STORE_BYTES = SHARED_MEMORY_GIB * 2**30 - 2**28
 SYSTEM_CPUS, SYSTEM_GIB = 1, 3
 """What a pod leaves on its machine for Kubernetes and the agents of other systems."""
 
-DRAIN_S = 60
-STOP_S = 30
-"""Seconds that Serve has for moving the replicas, and then Ray for ending its processes."""
+DRAIN_S, STOP_S = 60, 60
+"""Seconds that Serve has for moving the replicas, and that remain for starting `ray drain-node` on
+a busy machine and for ending Ray's processes."""
 
 SET_ENVIRONMENT = (
     'variables=$(python -m deployments.launch.ray_environment) || exit 1; eval "$variables"'

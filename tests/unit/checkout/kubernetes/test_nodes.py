@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from functools import partial
@@ -29,6 +30,9 @@ from tests.unit.checkout.kubernetes.variants import (
     ray_groups,
     variant,
 )
+
+DRAIN_START_S, STOP_S = 31, 16
+"""Seconds that `ray drain-node` took on an overloaded machine, and that `ray stop` waits."""
 
 SCORER = partial(_default_utilization_scorer, node_availability_summary=NodeAvailabilitySummary({}))
 
@@ -148,6 +152,18 @@ def test_ray_does_not_start_without_the_variables() -> None:
 
     assert found.returncode == 1
     assert found.stdout == ""
+
+
+@pytest.mark.parametrize("name", ["cpu", "postgres"])
+def test_a_pod_has_the_time_to_move_its_replicas_and_to_end(name: str) -> None:
+    """Afterwards Kubernetes kills it."""
+    for group in ray_groups(name)[1:]:
+        spec = group["template"]["spec"]
+        (_, _, stop) = spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+        (drained_s,) = re.findall(
+            r"--deadline-remaining-seconds (\d+) && sleep \1; ray stop$", stop
+        )
+        assert spec["terminationGracePeriodSeconds"] >= int(drained_s) + DRAIN_START_S + STOP_S
 
 
 @pytest.mark.parametrize("name", VARIANTS)
