@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from deploy.kubernetes.rayservice import gpu_patch, rayservice
-from deploy.kubernetes.sources import read_cluster
+from deploy.kubernetes.sources import ROOT, read_cluster
 
 FOLDER = Path(__file__).parent
 
@@ -22,6 +22,8 @@ SOURCES = {
 GPU_FOLDERS = {"cpu": "gpu", "postgres": "postgres-gpu"}
 """The folder that adds the groups with GPUs to each RayService."""
 
+ALERTS = "monitoring/alerts.yml"
+
 
 def generated_files() -> Mapping[Path, str]:
     """Return the content of each generated file by its path."""
@@ -31,7 +33,18 @@ def generated_files() -> Mapping[Path, str]:
         files[FOLDER / folder / "rayservice.yaml"] = _text(rayservice(cluster), sources)
         patch = FOLDER / GPU_FOLDERS[folder] / "gpu-workers.yaml"
         files[patch] = _text(gpu_patch(cluster), sources)
+    files[FOLDER / "monitoring" / "alert-rules.yaml"] = _text(_alert_rules(), (ALERTS,))
     return files
+
+
+def _alert_rules() -> dict[str, Any]:
+    """Return the alert rules as a resource of the Prometheus operator."""
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "embedder"},
+        "spec": yaml.safe_load((ROOT / ALERTS).read_text()),
+    }
 
 
 class _Dumper(yaml.SafeDumper):
@@ -49,6 +62,6 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _represent_text)
 
 
-def _text(document: Any, sources: tuple[str, str]) -> str:
-    head = f"# Generated from {sources[0]} and {sources[1]} by 'make kubernetes': edit those.\n"
+def _text(document: Any, sources: tuple[str, ...]) -> str:
+    head = f"# Written by 'make kubernetes' from {' and '.join(sources)}, where changes belong.\n"
     return head + yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=100)

@@ -66,6 +66,8 @@ def test_a_kustomization_of_the_operator_names_the_images_and_adds_monitors(tmp_
     assert images[-1] == "registry.example/embedder:1-cuda"
     assert {one["metadata"]["namespace"] for one in built.values()} == {"search"}
     assert ("PodMonitor", "embedder-workers") in built
+    rules = built["PrometheusRule", "embedder"]["spec"]
+    assert rules == yaml.safe_load((ROOT / "monitoring/alerts.yml").read_text())
 
 
 def _relative(path: Path, start: Path) -> str:

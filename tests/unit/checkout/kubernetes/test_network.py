@@ -10,6 +10,7 @@ from ray.autoscaler._private.constants import AUTOSCALER_METRIC_PORT
 from ray.dashboard.consts import DASHBOARD_METRIC_PORT
 
 from deploy.kubernetes.manifests import FOLDER, SOURCES
+from deploy.kubernetes.sources import ROOT
 from tests.unit.checkout.kubernetes.variants import (
     VARIANTS,
     Object,
@@ -43,7 +44,7 @@ def _container_ports(group: Object) -> dict[str, int]:
 def test_clients_reach_the_port_of_the_service_and_no_other() -> None:
     (clients,) = [rule for rule in _policy("embedder")["ingress"] if "from" not in rule]
     for _, serve_file in SOURCES.values():
-        config: Any = yaml.safe_load((FOLDER.parents[1] / serve_file).read_text())
+        config: Any = yaml.safe_load((ROOT / serve_file).read_text())
         assert _ports(clients) == {config["http_options"]["port"]}
     for group in ray_groups("postgres-gpu"):
         assert {_container_ports(group)["serve"]} == _ports(clients)
@@ -78,6 +79,17 @@ def test_the_operator_alone_reaches_the_dashboard() -> None:
     assert rule["from"][0]["podSelector"]["matchLabels"] == {
         "app.kubernetes.io/name": "kuberay-operator"
     }
+
+
+def test_the_metrics_have_the_names_that_alerts_and_dashboard_expect() -> None:
+    """Those that monitoring/prometheus.yml gives them."""
+    config: Any = yaml.safe_load((ROOT / "monitoring/prometheus.yml").read_text())
+    (job,) = config["scrape_configs"]
+    for monitor in yaml.safe_load_all((FOLDER / "monitoring/pod-monitors.yaml").read_text()):
+        for endpoint in monitor["spec"]["podMetricsEndpoints"]:
+            assert {"targetLabel": "job", "replacement": job["job_name"]} in endpoint["relabelings"]
+            assert endpoint["metricRelabelings"] == job["metric_relabel_configs"]
+            assert endpoint["interval"] == config["global"]["scrape_interval"]
 
 
 @pytest.mark.parametrize("name", VARIANTS)
