@@ -11,9 +11,9 @@ import yaml
 
 from deploy.kubernetes.__main__ import main
 from deploy.kubernetes.manifests import FOLDER, SOURCES, generated_files
+from deploy.kubernetes.sources import ROOT
 from tests.unit.checkout.kubernetes.variants import VARIANTS, by_name, variant
 
-ROOT = FOLDER.parents[1]
 needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl builds them")
 
 

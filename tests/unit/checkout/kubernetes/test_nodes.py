@@ -20,9 +20,12 @@ from ray.autoscaler._private.resource_demand_scheduler import (
 )
 from ray.dashboard.http_server_agent import PUBLIC_EXACT_PATHS
 
-from deploy.kubernetes.manifests import FOLDER, SOURCES
+from deploy.kubernetes.manifests import SOURCES
+from deploy.kubernetes.sources import ROOT
 from deployments.ingress.asgi import ROUTES
 from deployments.launch.ray_environment import cluster_environment
+from deployments.settings.service import ServeSettings
+from embedder.settings.sources import load
 from tests.unit.checkout.kubernetes.variants import (
     VARIANTS,
     Object,
@@ -48,7 +51,7 @@ def _autoscaling(name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("name", "source"), [("gpu", "cpu"), ("postgres-gpu", "postgres")])
 def test_the_autoscaler_knows_the_nodes_of_the_cluster_file(name: str, source: str) -> None:
-    cluster: Any = yaml.safe_load((FOLDER.parents[1] / SOURCES[source][0]).read_text())
+    cluster: Any = yaml.safe_load((ROOT / SOURCES[source][0]).read_text())
     config = _autoscaling(name)
     found = config["available_node_types"]
     expected = cluster["available_node_types"]
@@ -127,7 +130,7 @@ def _shell(arguments: list[str], path: str) -> subprocess.CompletedProcess[str]:
     command = " ".join(arguments) + " && ulimit -n 1024; env"
     return subprocess.run(
         ["/bin/bash", "-c", "--", command],
-        env={"PATH": path, "PYTHONPATH": str(FOLDER.parents[1]), "RAY_USAGE_STATS_ENABLED": "1"},
+        env={"PATH": path, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "1"},
         capture_output=True,
         text=True,
         timeout=60,
@@ -152,6 +155,22 @@ def test_ray_does_not_start_without_the_variables() -> None:
 
     assert found.returncode == 1
     assert found.stdout == ""
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_pod_has_the_same_settings_of_the_service(name: str) -> None:
+    """The service is built in whichever pod Ray chooses."""
+    head, *workers = (group["template"]["spec"]["containers"][0] for group in ray_groups(name))
+    assert all(worker["env"] == head["env"] for worker in workers)
+    url = "postgresql://embedder:secret@db.example/points"
+    settings = load(
+        ServeSettings, environment={one["name"]: one.get("value", url) for one in head["env"]}
+    ).settings
+    (keys,) = [one for one in head["volumeMounts"] if one["name"] == "keys"]
+
+    assert settings.keys_file == f"{keys['mountPath']}/keys.yaml"
+    stored = settings.index.url and settings.index.url.get_secret_value()
+    assert stored == (url if name.startswith("postgres") else None)
 
 
 @pytest.mark.parametrize("name", ["cpu", "postgres"])

@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deploy.kubernetes.manifests import FOLDER
 from deploy.kubernetes.pods import CUDA_IMAGE, IMAGE
 from deploy.kubernetes.rayservice import NAME
+from deploy.kubernetes.sources import ROOT
 from deployments.cli import main
 from tests.readme import fenced
 from tests.unit.checkout.kubernetes.variants import VARIANTS, ray_groups
 
-ROOT = FOLDER.parents[1]
 PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
 
 

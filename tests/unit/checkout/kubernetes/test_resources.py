@@ -9,7 +9,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from deploy.kubernetes.manifests import FOLDER
+from deploy.kubernetes.sources import ROOT
 from tests.unit.checkout.kubernetes.variants import (
     VARIANTS,
     Object,
@@ -22,7 +22,7 @@ OLDEST, NEWEST = "1.30", kubernetes_validate.latest_version()
 """The versions of Kubernetes whose schemas the resources must fit."""
 
 CUSTOM = ("RayService", "PodMonitor")
-PAGE = (FOLDER.parents[1] / "docs" / "kubernetes.md").read_text()
+PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
 
 each_variant = pytest.mark.parametrize("name", VARIANTS)
 
