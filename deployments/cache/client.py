@@ -63,7 +63,7 @@ class RemoteCache:
         count = _max_entries(entries.vectors.shape[1], INSERTED_BYTES)
         for start in range(0, len(keys), count):
             rows = slice(start, start + count)
-            sent = entries.view(rows)
+            sent = entries.take(rows)
             await self._client.call("put_many", keys[rows], sent, size=sent.vectors.nbytes)
 
     async def _look_up(

@@ -13,6 +13,7 @@ from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
 from embedder.batching.stages import BatchingEncoder
 from embedder.core.errors import BackendFailure, StageUnavailable
+from embedder.core.tracing import current_contexts
 from embedder.core.types import Encoded, ModelInfo, TokenBatch
 from embedder.models.catalogue import model_names
 from embedder.settings.model import BatchSettings, ModelSettings
@@ -61,13 +62,14 @@ class RemoteEncoder(BatchingEncoder):
         )
 
     async def _call(self, tokens: TokenBatch, context: BatchContext) -> Encoded:
-        pool, count = self._pool, len(tokens.ids)
+        pool, count, requests = self._pool, len(tokens.ids), current_contexts()
         call = self._client.call(
             "encode",
             self._model,
             tokens,
             context.priority,
             context.deadline,
+            *((requests,) if requests else ()),
             size=4 * max(len(tokens) * self._width, count),
             deadline=context.deadline,
         )

@@ -15,7 +15,9 @@ from deployments.rpc.model_updates import ModelUpdates
 from deployments.rpc.replica_name import ReplicaStats, replica_id
 from deployments.settings.encoders import EncoderDeployment
 from deployments.settings.service import ServeSettings
+from deployments.tracing.tracer import sent_requests, service_tracer
 from embedder.core.deadline import Deadline
+from embedder.core.tracing import SpanContext, serving
 from embedder.core.types import Encoded, ModelInfo, Priority, TokenBatch
 from embedder.inference.encoder_pool import EncoderPool, EncoderStats
 from embedder.settings.model import ModelSettings
@@ -37,6 +39,7 @@ class EncoderReplica:
         configure_replica_log(settings.logs)
         self._encoders = EncoderPool(settings)
         self._pinned = ModelUpdates(self._encoders, serves=pool.serves if pool else None)
+        self._tracer = service_tracer(replica_id())
         self._batches_seen = 0
         self._progress_s = time.monotonic()
 
@@ -55,12 +58,22 @@ class EncoderReplica:
         return ReplicaStats(replica_id(), self._encoders.stats())
 
     async def encode(
-        self, model: ModelSettings, tokens: TokenBatch, priority: Priority, deadline: Deadline
+        self,
+        model: ModelSettings,
+        tokens: TokenBatch,
+        priority: Priority,
+        deadline: Deadline,
+        requests: tuple[SpanContext, ...] = (),
     ) -> Encoded:
-        """Return float32[n, width], pooled, not normalized, in input order; and the load."""
-        encoded = await self._encoders.encode(model, tokens, priority=priority, deadline=deadline)
+        """Return float32[n, width], pooled, not normalized, in input order; and the load.
+
+        ``requests`` are the spans of the traced requests that the tokens belong to.
+        """
+        encoders = self._encoders
+        with serving(sent_requests(self._tracer, requests)):
+            encoded = await encoders.encode(model, tokens, priority=priority, deadline=deadline)
         await self._announce()
-        return replace(encoded, load=self._encoders.replica_load(replica_id(), model))
+        return replace(encoded, load=encoders.replica_load(replica_id(), model))
 
     async def _announce(self) -> None:
         """Let Serve send further calls for this call's model to this replica."""

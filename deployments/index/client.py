@@ -16,6 +16,7 @@ from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget, Slots
 from embedder.batching.queue import BatchContext
 from embedder.core.deadline import Deadline
+from embedder.core.tracing import step
 from embedder.index.contract.health import IndexStats
 from embedder.index.contract.points import CollectionInfo, Consistency, Hit, Query
 from embedder.index.vector_index import VectorIndex
@@ -103,14 +104,16 @@ class RemoteShard:
         how = METHODS[method.__name__]
         size = how.size(*arguments)
         self.submitted += how.threads == "read"
-        sent = await self._client.call(
-            "call",
-            method.__name__,
-            *arguments,
-            size=size,
-            deadline=deadline,
-            once=how.threads in ("write", "copy"),
-        )
+        with step("index") as span:
+            span.set(shard=self.name, method=method.__name__)
+            sent = await self._client.call(
+                "call",
+                method.__name__,
+                *arguments,
+                size=size,
+                deadline=deadline,
+                once=how.threads in ("write", "copy"),
+            )
         answer: T = sent if how.unpack is None else await how.unpack(sent)
         return answer
 
@@ -124,7 +127,9 @@ class RemoteShard:
         self.submitted += len(queries)
         sizes = list(map(message_size.query_bytes, queries))
         searches = self._searches[queries[0].consistency]
-        answers = await searches.submit(queries, sizes, deadline=deadline)
+        with step("search") as span:
+            span.set(shard=self.name, queries=len(queries))
+            answers = await searches.submit(queries, sizes, deadline=deadline)
         sent_s = max(sent_s for _, sent_s in answers)
         return ShardedHits([hits for hits, _ in answers], [], sent_s)
 

@@ -11,6 +11,7 @@ from deployments.ingress.collections import lifecycle, points, search
 from deployments.ingress.description.documentation import documentation_routes
 from deployments.ingress.errors.responses import ErrorShape
 from deployments.ingress.middleware.request import RequestMiddleware
+from deployments.ingress.middleware.tracing import TraceMiddleware
 from deployments.ingress.numeric import clusters, similarity
 from deployments.ingress.openai import embeddings, model_list
 from deployments.ingress.operation import admin, health
@@ -18,6 +19,7 @@ from deployments.ingress.routing.route import Route
 from deployments.ingress.routing.router import Router
 from deployments.ingress.service.service import Service
 from deployments.ingress.tei import info, text, vectors
+from deployments.tracing.tracer import service_tracer
 
 DESCRIBED_ROUTES: tuple[Route, ...] = tuple(
     chain(
@@ -36,21 +38,23 @@ TEI_PATHS = frozenset(route.path for route in ROUTES if route.errors is ErrorSha
 def build_asgi(service: Service) -> ASGIApp:
     """Return the application that answers for ``service``."""
     settings = service.settings
-    app = RequestMiddleware(
-        Router(ROUTES, service).answer,
+    router = Router(ROUTES, service)
+    app: ASGIApp = RequestMiddleware(
+        router.answer,
         settings,
         service.keys,
         service.request_stats,
         service.large_bodies,
         tei_paths=TEI_PATHS,
     )
-    if not settings.cors_origins:
-        return app
-    return CORSMiddleware(
-        app,
-        allow_origins=settings.cors_origins,
-        allow_methods=["*"],
-        allow_headers=["*"],
-        expose_headers=["*"],
-        allow_private_network=settings.cors_private_network,
-    )
+    if settings.cors_origins:
+        app = CORSMiddleware(
+            app,
+            allow_origins=settings.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["*"],
+            allow_private_network=settings.cors_private_network,
+        )
+    tracer = service_tracer(service.replica)
+    return app if tracer is None else TraceMiddleware(app, tracer, router.label_of)

@@ -17,7 +17,9 @@ from deployments.logs.replica_log import configure_replica_log
 from deployments.rpc.handle_client import Handle
 from deployments.rpc.replica_name import own_deployment
 from deployments.settings.service import ServeSettings
+from deployments.tracing.tracer import service_tracer, traced_call
 from embedder.core.request import EmbedOptions
+from embedder.core.tracing import serving
 from embedder.core.types import Input, Vectors
 from embedder.index.contract.points import CollectionInfo, StoredModel
 from embedder.pipeline.reservations import ReservationChanges
@@ -41,6 +43,7 @@ class IngressReplica:
         handles = Handles(tokenizer, encoders, caches, indexes, own_deployment("Ingress"))
         self._service = Service(settings, handles)
         self._service.keys.watch()
+        self._tracer = service_tracer(self._service.replica)
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Change the served models without a restart; return before they are loaded."""
@@ -111,5 +114,6 @@ class IngressReplica:
         rows: Sequence[Input] = [inputs] if isinstance(inputs, str) else inputs
         options = options or EmbedOptions()
         deadline = self._service.deadline(options.timeout_s)
-        answer = await self._service.embed(rows, options, deadline, model=model)
+        with serving(traced_call(self._tracer)):
+            answer = await self._service.embed(rows, options, deadline, model=model)
         return answer.vectors

@@ -25,6 +25,7 @@ from deployments.launch.services.instances import services
 from deployments.settings.keys_file import check_keys_file
 from deployments.settings.models import ModelList
 from deployments.settings.service import ServeSettings
+from deployments.tracing.configuration import check_tracing, with_exporter
 from embedder.core.errors import ConfigurationError
 from embedder.models.files import ModelFiles
 from embedder.models.weights import is_remote
@@ -47,6 +48,7 @@ class _Configuration(BaseModel):
 
     applications: list[_Application]
     http_options: dict[str, Any] | None = None
+    tracing_config: dict[str, Any] | None = None
 
 
 def read_config(path: Path, *, host: str | None = None, port: int | None = None) -> dict[str, Any]:
@@ -69,6 +71,8 @@ def read_config(path: Path, *, host: str | None = None, port: int | None = None)
         raise ConfigurationError(
             f"{path} is not a Serve configuration: {place}: {problem['msg']}"
         ) from error
+    if tracing := document.get("tracing_config"):
+        document["tracing_config"] = with_exporter(tracing)
     given = {"host": host, "port": port}
     options = {
         **DEFAULT_HTTP_OPTIONS,
@@ -119,10 +123,12 @@ def check_contents(document: Mapping[str, Any], *, fetch: bool = True) -> None:
 
     Raises:
         ConfigurationError: an argument is unknown or out of its bounds, a model is missing or
-            unsafe, the keys file cannot be used, or the service would be open to the network
-            without keys.
+            unsafe, the keys file cannot be used, the service would be open to the network
+            without keys, or traces cannot be sent.
     """
     check_exposure(document)
+    if tracing := document.get("tracing_config"):
+        check_tracing(tracing)
     for _, loaded, models in load_applications(document):
         check_keys_file(loaded.settings)
         for model in models.models:

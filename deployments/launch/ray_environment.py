@@ -61,6 +61,8 @@ COMMON = {
     # Without it Ray's proxies lose the bodies of requests that offer HTTP/2.
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": PROXY_CALLBACK,
     "RAY_USAGE_STATS_ENABLED": "0",
+    # The name of the service in traces.
+    "OTEL_SERVICE_NAME": "embedder",
     **FAILOVER,
 }
 """The variables of every Ray of this service."""

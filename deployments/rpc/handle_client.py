@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from contextvars import Context
 from functools import partial
 from typing import Any
 
@@ -21,6 +20,7 @@ from ray.serve.handle import DeploymentHandle
 from deployments.rpc.hedging import HedgedCalls
 from deployments.rpc.message_size import LARGE_BYTES
 from deployments.rpc.running_replicas import replica_ids
+from deployments.tracing.tracer import call_context
 from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import BackendFailure, DeadlineExceeded, EmbedderError, StageUnavailable
 
@@ -54,6 +54,7 @@ class HandleClient:
     def __init__(self, stage: str, handle: Handle) -> None:
         self.stage = stage
         self._handle = handle
+        self._context = call_context()
         self._hedged = HedgedCalls(stage, _LOST, partial(replica_ids, handle))
 
     async def call(
@@ -127,11 +128,12 @@ class HandleClient:
         handle = self._handle.options(_by_reference=True) if by_reference else self._handle
         # In a new context: when a client disconnects, Serve cancels the calls sent in the context
         # of its request, but a batch also serves other requests.
-        response: Awaitable[Any] = Context().run(getattr(handle, method).remote, *args)
+        context = self._context.copy()
+        response: Awaitable[Any] = context.run(getattr(handle, method).remote, *args)
         return response
 
     async def _send_to_all(self, method: str, args: Sequence[Any]) -> Any:
-        sent = Context().run(self._handle.broadcast, method, *args)
+        sent = self._context.copy().run(self._handle.broadcast, method, *args)
         return await sent.results_async(return_exceptions=True)
 
     def _embedder_error(self, error: BaseException) -> EmbedderError:

@@ -26,12 +26,8 @@ from embedder.batching.queue import (
     still_needed,
 )
 from embedder.core.deadline import NEVER, Deadline
-from embedder.core.errors import (
-    BackendFailure,
-    EmbedderError,
-    OutOfMemory,
-    Unavailable,
-)
+from embedder.core.errors import BackendFailure, EmbedderError, OutOfMemory, Unavailable
+from embedder.core.tracing import serving
 from embedder.core.types import Priority
 
 Run = Callable[[list[ItemT], BatchContext], Awaitable[Sequence[ResultT]]]
@@ -178,8 +174,10 @@ class Batcher(Generic[ItemT, ResultT]):
 
     async def _execute(self, batch: list[QueuedItem[ItemT, ResultT]]) -> None:
         """Run a batch and deliver its results; if it fails, find the failing item."""
+        context = BatchContext.of(batch)
         try:
-            results = await self._run([queued.item for queued in batch], BatchContext.of(batch))
+            with serving(context.traced):
+                results = await self._run([queued.item for queued in batch], context)
             if len(results) != len(batch):
                 raise BackendFailure(f"{len(results)} results for {len(batch)} items")
         except Exception as error:  # noqa: BLE001 - the loop must survive every error of run

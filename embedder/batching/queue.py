@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, count, repeat
 from typing import Generic, TypeVar, cast
 
@@ -13,6 +13,7 @@ import numpy as np
 from embedder.batching.packing import Budget, pack
 from embedder.core.deadline import Deadline
 from embedder.core.errors import DeadlineExceeded
+from embedder.core.tracing import Traced, current, record
 from embedder.core.types import Priority
 
 ItemT = TypeVar("ItemT")
@@ -32,6 +33,7 @@ class Submission(Generic[ResultT]):
     arrived_s: float
     priority: Priority
     deadline: Deadline
+    traced: Traced | None = field(default_factory=current)
 
     def fail(self, error: BaseException) -> None:
         """Raise an error in the caller, unless its future is already done."""
@@ -51,23 +53,28 @@ class QueuedItem(Generic[ItemT, ResultT]):
 
 @dataclass(frozen=True, slots=True)
 class BatchContext:
-    """The deadline and priority of a whole batch: the latest and the most urgent of its items."""
+    """The deadline and priority of a whole batch: the latest and the most urgent of its items.
+
+    ``traced`` are the requests that are traced.
+    """
 
     deadline: Deadline
     priority: Priority
+    traced: Traced | None = None
 
     @classmethod
     def of(cls, batch: Sequence[QueuedItem[ItemT, ResultT]]) -> BatchContext:
         """Return the context of a batch of at least one item."""
         first = batch[0].submission
         deadline, priority = first.deadline, first.priority
-        previous = first
+        previous, traced = first, [first.traced]
         for queued in batch:
             if queued.submission is not previous:
                 previous = queued.submission
                 deadline = max(deadline, previous.deadline)
                 priority = min(priority, previous.priority)
-        return cls(deadline, priority)
+                traced.append(previous.traced)
+        return cls(deadline, priority, Traced.merged(traced))
 
 
 def deliver(batch: Sequence[QueuedItem[ItemT, ResultT]], results: Sequence[ResultT]) -> None:
@@ -134,6 +141,14 @@ class ItemQueue(Generic[ItemT, ResultT]):
 
         The batch is empty if no caller of the oldest `LOOKAHEAD` items of each lane waits.
         """
+        batch = self._take(budget, now)
+        for queued in batch:
+            traced = queued.submission.traced
+            if traced is not None and queued.position == 0:  # once for each submission
+                record("queue", traced, now - queued.submission.arrived_s)
+        return batch
+
+    def _take(self, budget: Budget, now: float) -> list[QueuedItem[ItemT, ResultT]]:
         needed = still_needed(self._pop_window(), now)
         lengths = [queued.length for queued in needed]
         if len(needed) <= budget.max_items and budget.cost(lengths) <= budget.max_tokens:

@@ -14,6 +14,7 @@ from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget, Slots
 from embedder.batching.queue import BatchContext
 from embedder.core.deadline import Deadline
+from embedder.core.tracing import SpanContext, link_current
 from embedder.core.types import (
     Encoded,
     Input,
@@ -71,12 +72,16 @@ class BatchingEncoder:
             tokens.rows(), tokens.lengths.tolist(), priority=priority, deadline=deadline
         )
         vectors = []
+        batches: dict[SpanContext, None] = {}
         queue_s = inference_s = 0.0
         for vector, started_s, answer in rows:
             vectors.append(vector)
             queue_s = max(queue_s, started_s - submitted_s + answer.queue_s)
             inference_s = max(inference_s, answer.inference_s)
-        return Encoded(np.stack(vectors), queue_s, inference_s)
+            if answer.batches:
+                batches |= dict.fromkeys(answer.batches)
+        link_current(batches)
+        return Encoded(np.stack(vectors), queue_s, inference_s, batches=tuple(batches))
 
 
 class BatchingTokenizer:

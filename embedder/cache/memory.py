@@ -110,7 +110,7 @@ class MemoryCache:
             ttls_s = None if ttls_s is None else ttls_s[rows]
         for start in range(0, len(keys), BATCH):
             batch = slice(start, start + BATCH)
-            self._put(keys[batch], entries.view(batch), None if ttls_s is None else ttls_s[batch])
+            self._put(keys[batch], entries.take(batch), None if ttls_s is None else ttls_s[batch])
             self._evict()
 
     def fill(self, records: Records) -> int:

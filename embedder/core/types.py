@@ -10,6 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from embedder.core.tracing import SpanContext
+
 SimilarityName = Literal["cosine", "dot", "euclidean", "squared_euclidean", "manhattan"]
 """Metrics by the names of sentence-transformers, and the squared distance that it lacks."""
 
@@ -108,12 +110,8 @@ class Entries:
     def __len__(self) -> int:
         return len(self.token_counts)
 
-    def take(self, rows: NDArray[np.intp]) -> Entries:
-        """Return copies of the given rows, in the given order."""
-        return Entries(self.vectors[rows], self.token_counts[rows], self.truncated[rows])
-
-    def view(self, rows: slice) -> Entries:
-        """Return views of consecutive rows."""
+    def take(self, rows: NDArray[np.intp] | slice) -> Entries:
+        """Return copies of the given rows, in the given order; of a slice, views."""
         return Entries(self.vectors[rows], self.token_counts[rows], self.truncated[rows])
 
     @classmethod
@@ -153,6 +151,8 @@ class Encoded:
     inference_s: float
     load: ReplicaLoad | None = None
     """None if this process computed the vectors."""
+    batches: tuple[SpanContext, ...] = ()
+    """The spans of the batches, if a traced request is in them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from collections.abc import Collection
 from pathlib import Path
 from tempfile import mkdtemp
 
-from embedder.core.disk_codes import translate_disk_errors
 from embedder.core.private_files import OWNER_ONLY_FOLDER, make_folder
 from embedder.index.segments.snapshot_folder import (
     SnapshotFolder,
@@ -16,6 +15,7 @@ from embedder.index.segments.snapshot_folder import (
     remove_other_histories,
 )
 from embedder.index.segments.snapshot_format import SnapshotIdentity
+from embedder.index.storage.disk.disk_codes import translate_disk_errors
 from embedder.index.storage.records import CollectionRow
 
 FOLDER = "collections"

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
 from embedder.batching.stages import BatchingEncoder
 from embedder.core.deadline import Deadline
+from embedder.core.tracing import step
 from embedder.core.types import Encoded, Input, TokenBatch, Tokenized, Truncate
 from embedder.inference.loading import LoadedBackend, load_tokenizer
 from embedder.inference.tokenization import FastTokenizer, OffsetToken
@@ -111,7 +113,7 @@ class LocalEncoder(BatchingEncoder):
                 loaded.backend.max_concurrency, thread_name_prefix="in-flight"
             )
         # A bound method would form a reference cycle and keep an unloaded model in memory.
-        self._compute = partial(_compute, device, loaded.backend)
+        self._compute = partial(_compute, device, loaded)
         budget = Budget(
             max_tokens=loaded.info.max_batch_tokens,
             max_items=settings.max_items,
@@ -136,12 +138,23 @@ class LocalEncoder(BatchingEncoder):
 
 async def _compute(
     device: ThreadPoolExecutor,
-    backend: Backend,
+    loaded: LoadedBackend,
     tokens: TokenBatch,
     context: BatchContext | None = None,
 ) -> Encoded:
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(device, _timed, backend, tokens, time.monotonic())
+    loop, backend = asyncio.get_running_loop(), loaded.backend
+    with step("batch") as span:
+        encoded = await loop.run_in_executor(device, _timed, backend, tokens, time.monotonic())
+        if not span.contexts:
+            return encoded
+        span.set(
+            model=loaded.info.name,
+            texts=len(tokens),
+            tokens=len(tokens.ids),
+            wait_for_device_s=encoded.queue_s,
+            inference_s=encoded.inference_s,
+        )
+        return replace(encoded, batches=span.contexts)
 
 
 def _timed(backend: Backend, tokens: TokenBatch, submitted_s: float) -> Encoded:

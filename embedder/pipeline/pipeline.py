@@ -15,6 +15,7 @@ import numpy as np
 from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import DeadlineExceeded
 from embedder.core.request import DistinctInputs, Embeddings, EmbedOptions, EntryResults
+from embedder.core.tracing import step
 from embedder.core.types import Input, ModelInfo, Priority
 from embedder.core.vectors import check_dimensions, truncate_and_normalize
 from embedder.models.prompts import select_prompt
@@ -69,6 +70,16 @@ class Pipeline:
             Unavailable: a stage is down or too late.
             BackendFailure: the model failed on one of these inputs.
         """
+        with step("embed") as span:
+            answer = await self._embed(inputs, options, deadline)
+            if span.contexts:
+                tokens = int(answer.token_counts.sum())
+                span.set(model=answer.model, texts=len(inputs), tokens=tokens, cached=answer.cached)
+            return answer
+
+    async def _embed(
+        self, inputs: Sequence[Input], options: EmbedOptions, deadline: Deadline
+    ) -> Embeddings:
         check_dimensions(options.dimensions, self.model)
         check_inputs(
             inputs,
@@ -101,7 +112,9 @@ class Pipeline:
 
     async def _results(self, distinct: DistinctInputs, priority: Priority) -> EntryResults:
         """Collect all results from the local cache and from computations."""
-        hits = self._cache.get_many(distinct.keys, self.model.width)
+        with step("cache") as span:
+            hits = self._cache.get_many(distinct.keys, self.model.width)
+            span.set(tier="local", texts=len(distinct.keys), hits=len(hits.rows))
         results = EntryResults.of_hits(hits, len(distinct.keys), self.model.width)
         missing = results.missing()
         while missing:
@@ -114,7 +127,7 @@ class Pipeline:
             try:
                 for computation, rows in joined.items():
                     try:
-                        computed = await computation.results()
+                        computed = await computation.results(shared=computation is not started)
                     except Exception:
                         if computation is started or len(rows) == len(computation.keys):
                             raise
@@ -136,7 +149,9 @@ class Pipeline:
         subset = distinct.subset(absent)
         tokens = self._executor.token_estimate.tokens_of(subset.inputs)
         # Identify the request by all keys: when a refused request returns, fewer may be missing.
-        work = self._admission.admit(distinct.keys, tokens, priority)
+        with step("admission") as span:
+            span.set(tokens=tokens, priority=priority.name.lower())
+            work = self._admission.admit(distinct.keys, tokens, priority)
         computation = self._single_flight.start(subset.keys, self._executor.run(subset, work))
         # Not in the coroutine: if it is cancelled before its first step, no `finally` runs.
         computation.task.add_done_callback(work.end)

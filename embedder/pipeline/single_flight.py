@@ -8,24 +8,36 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count, repeat
 
 from embedder.core.request import EntryResults
+from embedder.core.tracing import SpanContext, current_contexts, step
 
 
 @dataclass(eq=False, slots=True)
 class Computation:
-    """One running computation of the results for some keys, in their order."""
+    """One running computation of the results for some keys, in their order.
+
+    ``contexts`` are the spans of the request that has started it, if that is traced.
+    """
 
     keys: tuple[bytes, ...]
     task: asyncio.Task[EntryResults]
     waiters: int = 0
+    contexts: tuple[SpanContext, ...] = field(default_factory=current_contexts)
 
-    def results(self) -> asyncio.Future[EntryResults]:
-        """Return a future of the results; cancelling it does not cancel the computation."""
-        return asyncio.shield(self.task)
+    async def results(self, *, shared: bool = False) -> EntryResults:
+        """Return the results; cancelling the call does not cancel the computation.
+
+        The computation is ``shared`` if another request has started it.
+        """
+        if not shared:
+            return await asyncio.shield(self.task)
+        with step("shared computation") as span:
+            span.link(self.contexts)
+            return await asyncio.shield(self.task)
 
 
 class SingleFlight:

@@ -14,6 +14,7 @@ from embedder.cache.sharding import ShardedCache
 from embedder.core.deadline import Deadline
 from embedder.core.protocols import Encoding, Tokenizing
 from embedder.core.request import DistinctInputs, EntryResults
+from embedder.core.tracing import step
 from embedder.core.types import (
     CacheHits,
     Encoded,
@@ -96,16 +97,24 @@ class StageExecutor:
         cache = self._stages.shared_cache
         if not cache or not self._hit_ratio.lookup_pays(len(keys)):
             return None
-        return asyncio.ensure_future(cache.get_many(keys, self._model.width))
+        return asyncio.ensure_future(self._look_up(keys))
+
+    async def _look_up(self, keys: list[bytes]) -> CacheHits:
+        with step("cache") as span:
+            hits = await self._stages.shared_cache.get_many(keys, self._model.width)
+            span.set(tier="shared", texts=len(keys), hits=len(hits.rows))
+            return hits
 
     async def _tokenize(
         self, distinct: DistinctInputs, deadline: Deadline
     ) -> tuple[Tokenized, float]:
         """Return the tokens, and the seconds that tokenization took."""
         start_s = time.monotonic()
-        tokenized = await self._stages.tokenizer.tokenize(
-            distinct.inputs, truncate=distinct.truncate, deadline=deadline
-        )
+        with step("tokenization") as span:
+            tokenized = await self._stages.tokenizer.tokenize(
+                distinct.inputs, truncate=distinct.truncate, deadline=deadline
+            )
+            span.set(texts=len(distinct.inputs), tokens=len(tokenized.tokens.ids))
         self.token_estimate.learn(distinct.inputs, tokenized.tokens.lengths.tolist())
         return tokenized, time.monotonic() - start_s
 
@@ -122,11 +131,13 @@ class StageExecutor:
         encoder, max_tokens = self._stages.encoder, self._model.max_batch_tokens
         total = int(tokens.lengths.sum())
         work.resize(total)
-        if total > max_tokens:
-            return await encode_in_chunks(
-                encoder, tokens, work, max_tokens=max_tokens, deadline=deadline
-            )
-        encoded = await encoder.encode(tokens, priority=work.priority, deadline=deadline)
+        with step("encode") as span:
+            span.set(texts=len(tokens), tokens=total)
+            if total > max_tokens:
+                return await encode_in_chunks(
+                    encoder, tokens, work, max_tokens=max_tokens, deadline=deadline
+                )
+            encoded = await encoder.encode(tokens, priority=work.priority, deadline=deadline)
         work.computed(total, Timings(queue_s=encoded.queue_s, inference_s=encoded.inference_s))
         return encoded
 

@@ -84,6 +84,15 @@ class Router:
             response = await compressed(response, context)
         return cast("Response", response)
 
+    def label_of(self, method: str, path: str) -> tuple[str, str]:
+        """Return the method and the path of the route of a request, as they are declared."""
+        method = "GET" if method == "HEAD" else method
+        try:
+            route = self._by_path.get((method, path)) or self._match(method, path)[0]
+        except HTTPException:
+            return ("other", "other")
+        return route.method, route.path_format
+
     def _match(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
         """Return the route whose pattern a path has, and the values of its parameters."""
         for route in self._routes:

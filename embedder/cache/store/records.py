@@ -30,7 +30,7 @@ class Records:
 
     def view(self, rows: slice) -> Records:
         """Return views of consecutive rows."""
-        return Records(self.keys[rows], self.entries.view(rows), self.ttls_s[rows])
+        return Records(self.keys[rows], self.entries.take(rows), self.ttls_s[rows])
 
     def take(self, rows: NDArray[np.intp]) -> Records:
         """Return copies of the rows, in the given order."""

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from embedder.core.disk_codes import disk_error
 from embedder.core.errors import EmbedderError
 from embedder.core.storage_errors import UNNAMED, StorageDamaged, StorageFull, StorageReadOnly
+from embedder.index.storage.disk.disk_codes import disk_error
 
 FEW_BYTES = 1 << 20
 """Below this free space, an I/O or open error of SQLite counts as a full disk."""

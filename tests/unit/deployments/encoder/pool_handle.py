@@ -49,7 +49,12 @@ class PoolStage(LetterEncoder):
         return replace(await super().describe(model), **self.changes)
 
     async def encode(
-        self, model: ModelSettings, tokens: TokenBatch, priority: Priority, deadline: Deadline
+        self,
+        model: ModelSettings,
+        tokens: TokenBatch,
+        priority: Priority,
+        deadline: Deadline,
+        requests: tuple[str, ...] = (),
     ) -> Encoded:
         if self.hangs:
             await self._killed.wait()

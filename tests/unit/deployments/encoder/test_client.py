@@ -13,10 +13,12 @@ from deployments.encoder.remote_pool import RemotePool
 from deployments.settings.encoders import EncoderDeployment, EncoderReplicas
 from embedder.batching.stages import BatchingEncoder
 from embedder.core.deadline import NEVER, Deadline
+from embedder.core.tracing import Traced, serving, step
 from embedder.core.types import Encoded, Priority, ReplicaLoad, TokenBatch
 from embedder.settings.model import BatchSettings, ModelSettings
 from tests.unit.deployments.ingress.fake_service import ALIAS, MODEL, LetterEncoder
 from tests.unit.deployments.local_handle import as_handle
+from tests.unit.traces import Traces, context_of, links_of
 from tests.unit.virtual_time import VirtualTime
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
@@ -99,6 +101,7 @@ async def test_queue_s_has_the_wait_for_a_call_without_the_call_itself(
             tokens: TokenBatch,
             priority: Priority,
             deadline: Deadline,
+            requests: tuple[str, ...] = (),
         ) -> Encoded:
             await asyncio.sleep(0.02)
             return await super().encode(model, tokens, priority, deadline)
@@ -160,3 +163,26 @@ async def test_a_call_names_its_model() -> None:
     ]
 
     assert [answer.vectors.tolist() for answer in answers] == [[[1, 0, 0, 0]], [[0, 0, 0, 1]]]
+
+
+async def test_the_spans_of_traced_requests_go_with_their_call_and_that_of_the_batch_returns() -> (
+    None
+):
+    traces, stage = Traces(), LetterEncoder()
+    stage.batches = traces.request().contexts
+    remote = _encoder(stage)
+
+    async def encode(request: Traced | None) -> Encoded:
+        with serving(request), step("encode"):
+            return await remote.encode(
+                TokenBatch.of([[97]]), priority=Priority.INTERACTIVE, deadline=NEVER
+            )
+
+    requests = [traces.request(), None, traces.request()]
+    answers = await asyncio.gather(*map(encode, requests))
+    encodes = traces.named("encode")
+
+    assert len(stage.calls) == 1
+    assert stage.requests == tuple(map(context_of, encodes))
+    assert [links_of(span) for span in encodes] == [list(stage.batches)] * 2
+    assert {answer.batches for answer in answers} == {stage.batches}

@@ -22,6 +22,7 @@ from embedder.inference.loading import LoadedBackend, load_model
 from embedder.settings.model import EmbedderSettings, ModelSettings
 from tests.tiny_models import write_tiny_bert
 from tests.unit.inference.fake_loads import clock_of
+from tests.unit.traces import Traces, context_of, links_of
 from tests.unit.waiting import LONG_S, until
 
 ROW = TokenBatch.of([[2, 5, 3]])
@@ -231,3 +232,18 @@ async def test_a_model_that_cannot_be_loaded_is_not_announced(
         await replica.describe(_model(tmp_path / "missing"))
 
     assert announced == []
+
+
+async def test_a_batch_is_recorded_for_the_requests_of_a_call(
+    start: Start, models: tuple[ModelSettings, ModelSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traces = Traces()
+    monkeypatch.setattr(encoder, "service_tracer", lambda _: traces.tracer)
+    replica = await start()
+    requests = (*traces.request().contexts, *traces.request().contexts)
+    encoded = await replica.encode(models[0], ROW, Priority.INTERACTIVE, NEVER, requests)
+    await replica.encode(models[0], ROW, Priority.INTERACTIVE, NEVER)
+    (batch,) = traces.named("batch")
+
+    assert links_of(batch) == list(requests)
+    assert encoded.batches == (context_of(batch),)

@@ -27,6 +27,7 @@ from deployments.settings.service import IngressLimits, ServeSettings
 from embedder.batching.batcher import BatcherStats
 from embedder.core.deadline import Deadline
 from embedder.core.errors import InvalidInput, ModelNotFound
+from embedder.core.tracing import SpanContext
 from embedder.core.types import Encoded, Input, ModelInfo, Priority, TokenBatch, Tokenized, Truncate
 from embedder.inference.encoder_pool import EncoderStats
 from embedder.inference.residency import LoadState, ModelState
@@ -129,6 +130,7 @@ class LetterEncoder:
         self.releases: dict[str, asyncio.Event] = {}
         self.truncation = Truncate.END
         self.queue_s = self.inference_s = 0.0
+        self.requests = self.batches = tuple[SpanContext, ...]()
 
     async def describe(self, model: ModelSettings) -> ModelInfo:
         if release := self.releases.get(model.name):
@@ -148,14 +150,21 @@ class LetterEncoder:
         )
 
     async def encode(
-        self, model: ModelSettings, tokens: TokenBatch, priority: Priority, deadline: Deadline
+        self,
+        model: ModelSettings,
+        tokens: TokenBatch,
+        priority: Priority,
+        deadline: Deadline,
+        requests: tuple[SpanContext, ...] = (),
     ) -> Encoded:
+        self.requests += requests
         rows = [row.tolist() for row in tokens.rows()]
         if rows != [[0]]:  # what only sees it answer
             self.calls.append((rows, priority, deadline))
         letters = "abcd" if model.name == ALIAS else "dcba"
         counts = [[row.count(ord(one)) for one in letters] for row in rows]
-        return Encoded(np.array(counts, np.float32), self.queue_s, self.inference_s)
+        vectors = np.array(counts, np.float32)
+        return Encoded(vectors, self.queue_s, self.inference_s, batches=self.batches)
 
     async def stats(self) -> ReplicaStats[EncoderStats]:
         batching = BatcherStats(100, batches=len(self.calls))

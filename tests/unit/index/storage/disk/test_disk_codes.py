@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from embedder.core.disk_codes import translate_disk_errors
 from embedder.core.storage_errors import StorageFull, StorageReadOnly
+from embedder.index.storage.disk.disk_codes import translate_disk_errors
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Traces of requests: what records their steps as spans, and what sends the spans."""
