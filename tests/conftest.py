@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.index.storage.postgres.postgres_server import AT_END
+
 SERVICES = [Path(__file__).parent / folder for folder in ("cluster", "nodes")]
 """The folders whose tests start a service."""
 
@@ -32,6 +34,12 @@ def pytest_collection() -> Generator[None, object, object]:
         return (yield)
     finally:
         gc.enable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish() -> None:
+    """Stop the servers of PostgreSQL."""
+    AT_END.close()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -30,6 +30,14 @@ _OPTIONS = {
     "fsync": "off",
     "full_page_writes": "off",
 }
+
+AT_END = ExitStack()
+"""Stops the servers and deletes their folders.
+
+A run of tests closes it, because the workers of pytest-xdist may end without the functions of
+`atexit`; other programs end with these.
+"""
+atexit.register(AT_END.close)
 
 
 @dataclass
@@ -152,7 +160,7 @@ def running_server() -> PostgresServer:
     server = server_of_test()
     server.create()
     server.start()
-    atexit.register(server.stop)
+    AT_END.callback(server.stop)
     return server
 
 
@@ -192,7 +200,7 @@ def _make_folder(account: str | None) -> Path:
     because that of a socket has at most 107 bytes.
     """
     folder = Path(tempfile.mkdtemp(prefix="embedder-postgres-", dir="/tmp"))
-    atexit.register(shutil.rmtree, folder)
+    AT_END.callback(shutil.rmtree, folder)
     if account is not None:
         shutil.chown(folder, account)
     return folder
