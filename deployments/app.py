@@ -12,7 +12,6 @@ import ray
 from ray import serve
 from ray.serve import Application
 from ray.serve.context import _get_global_client
-from ray.serve.schema import LoggingConfig
 
 from deployments.autoscaling.configuration import autoscaling_config
 from deployments.cache.replica import CacheReplica
@@ -219,7 +218,6 @@ def _deployment(kind: type, name: str, stage: ReplicaSettings, **options: Any) -
         "graceful_shutdown_timeout_s": 20,
         "health_check_period_s": HEALTH_CHECK_PERIOD_S,
         "health_check_timeout_s": HEALTH_CHECK_TIMEOUT_S,
-        "logging_config": LoggingConfig(enable_access_log=False),
         **options,
     }
     return serve.deployment(name=name, **defaults)(kind)

@@ -46,6 +46,7 @@ from deployments.launch.services.instances import (
     services,
 )
 from deployments.launch.sizing import ClusterResources, resolve_auto
+from deployments.logs.output_log import OutputLog, opened_log
 from deployments.settings.service import ServeSettings
 from embedder.core.deadline import Deadline
 from embedder.core.errors import ConfigurationError
@@ -61,13 +62,17 @@ DASHBOARD = re.compile(r"View the dashboard at \S*?(https?://[^\s\x1b]+)")
 
 @dataclass(frozen=True, slots=True)
 class ServiceProcess:
-    """A service that is starting or running as a child process, with its output in ``log``."""
+    """A service that is starting or running as a child process.
+
+    Its output is in ``log``; ``output`` is what writes it, None if the process does so itself.
+    """
 
     process: subprocess.Popen[bytes]
     service: ServiceInstance
     url: str
     log: Path
     has_keys: bool = False
+    output: OutputLog | None = None
 
     def wait_until_ready(self, timeout_s: float, progress: Callable[[str], None]) -> None:
         """Wait until ``/readyz`` says ready; report to ``progress`` which stages are not.
@@ -115,13 +120,19 @@ class ServiceProcess:
 
     def _describe_dashboard(self) -> None:
         """Write the address of Ray's dashboard, which chooses its port, for other commands."""
-        if found := DASHBOARD.search(self.log.read_text(errors="replace")):
-            described = replace(self.service.description, dashboard=found[1])
+        # The last one, because an earlier start may have written to the same file.
+        for address in DASHBOARD.findall(self._printed())[-1:]:
+            described = replace(self.service.description, dashboard=address)
             write_description(Path(self.service.folder), described)
 
     def tail(self, lines: int = 20) -> str:
-        """Return the end of the child's output."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        """Return the end of the child's output; "" if that is on a device, as a terminal."""
+        if self.output is not None and self.process.poll() is not None:
+            self.output.drain()
+        return "\n".join(self._printed().splitlines()[-lines:])
+
+    def _printed(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.is_file() else ""
 
 
 @contextmanager
@@ -148,19 +159,19 @@ def launched(
     with reserved_block([other.block for other in services()]) as block:
         port, url = document["http_options"]["port"], base_url(document)
         service = announce(port, data, block, url, config)
-        with _watched(service):
-            log = log or Path(service.folder, "serve.log")
-            # After this service is visible to others: of two that start together, none is alone.
-            environment = ray_environment(
-                service,
-                tuned,
-                alone=services() == [service],
-                addresses=_addresses(document),
-                replays=any(map(_has_several_ingresses, settings)),
-            )
-            process = _run(document, service, environment, log)
+        log = log or Path(service.folder, "serve.log")
+        # After this service is visible to others: of two that start together, none is alone.
+        environment = ray_environment(
+            service,
+            tuned,
+            alone=services() == [service],
+            addresses=_addresses(document),
+            replays=any(map(_has_several_ingresses, settings)),
+        )
+        with _watched(service), opened_log(log, environment, service.folder) as output:
             has_keys = all(application.requires_keys for application in settings)
-            launch = ServiceProcess(process, service, url, log, has_keys=has_keys)
+            process = _run(document, service, environment, output)
+            launch = ServiceProcess(process, service, url, log, has_keys, output)
             try:
                 yield launch
             finally:
@@ -212,7 +223,10 @@ def serve_command(config: Path) -> list[str]:
 
 
 def _run(
-    document: Mapping[str, Any], service: ServiceInstance, environment: Mapping[str, str], log: Path
+    document: Mapping[str, Any],
+    service: ServiceInstance,
+    environment: Mapping[str, str],
+    output: OutputLog,
 ) -> subprocess.Popen[bytes]:
     """Start `serve run` in a separate session, so that only this process receives Ctrl-C."""
     resolved = Path(service.folder, "serve_config.yaml")
@@ -220,18 +234,15 @@ def _run(
     options = {**document["http_options"], "host": _addresses(document)[0]}
     hidden = hide_passwords({**document, "http_options": options}, Path(service.folder))
     resolved.write_text(yaml.safe_dump(hidden, sort_keys=False))
-    try:
-        output = log.open("wb")
-    except OSError as error:
-        raise ConfigurationError(f"cannot write {log}: {error.strerror}") from error
-    with output:
-        process = subprocess.Popen(  # noqa: S603 - nothing in it comes from a client
-            serve_command(resolved),
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            umask=0o077,
-        )
+    process = subprocess.Popen(  # noqa: S603 - nothing in it comes from a client
+        serve_command(resolved),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        umask=0o077,
+    )
+    assert process.stdout is not None
+    output.keep(process.stdout)
     Path(service.folder, SESSION_FILE).write_text(str(process.pid))
     return process

@@ -14,6 +14,7 @@ Ray writes HAProxy's whole configuration, and no variable of Ray reaches these l
 - Every user of the machine could write to HAProxy's admin socket, which controls it.
 - Ray's HAProxy reaches the replicas of its machine at 127.0.0.1, also if they listen on another
   address; and it listens on one address, although ``localhost`` or ``::`` may stand for two.
+- HAProxy would log every request; now it logs those that no ingress replica has answered.
 
 `main` replaces its own process by HAProxy, because Ray watches the process that it has started.
 """
@@ -52,6 +53,14 @@ not state their length, go to the ingress as they arrive, and the ingress judges
 
 COUNTERS = re.compile(r"^((?:frontend prometheus|listen stats)\n\s*bind )\S*:(\d+)", re.MULTILINE)
 """Where HAProxy shows its counters: the start of the line, and the port."""
+
+_WAIT_FOR_BODY = (
+    f"    http-request wait-for-body time {BODY_WAIT_S}s "
+    f"if {{ req.hdr(content-length) -m int le {KEPT_BYTES} }}"
+)
+
+ANSWERED = "    http-response set-log-level debug"
+"""Ray counts requests by their messages at any level, and logs those from ``info`` on."""
 
 ADDRESSES_VARIABLE = "SERVICE_ADDRESSES"
 """The addresses on which HAProxy listens, between commas; else it listens where Ray says."""
@@ -112,9 +121,8 @@ def _revised(line: str, has_backends: bool, replays: bool, host: str) -> str:
     match line.split():
         case ["stats", "socket", _, "mode", "666", *_]:
             return line.replace(" mode 666 ", " mode 600 ")
-        case ["frontend", "http_frontend"] if replays:
-            is_kept = f"{{ req.hdr(content-length) -m int le {KEPT_BYTES} }}"
-            return f"{line}\n    http-request wait-for-body time {BODY_WAIT_S}s if {is_kept}"
+        case ["frontend", "http_frontend"]:
+            return "\n".join([line, *([_WAIT_FOR_BODY] if replays else []), ANSWERED])
         case ["errorfile", "502", _]:
             return f"{_http_error(408)}\n{_http_error(502)}"
         case ["server", _, address, *_]:

@@ -11,7 +11,7 @@ import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -37,10 +37,17 @@ AUTOSCALING = {"policy_function": "deployments.autoscaling.application:Applicati
 
 DEFAULT_HTTP_OPTIONS = {"host": "127.0.0.1", "port": 8000}
 
+DEFAULT_LOGGING = {"enable_access_log": False}
+"""Serve's access log has a line for each request and each call between replicas."""
+
 
 class _Application(BaseModel):
     args: dict[str, Any] | None = None
     deployments: list[dict[str, Any]] | None = None
+
+
+class _Logging(BaseModel):
+    encoding: Literal["TEXT", "JSON"] = "TEXT"
 
 
 class _Configuration(BaseModel):
@@ -49,10 +56,11 @@ class _Configuration(BaseModel):
     applications: list[_Application]
     http_options: dict[str, Any] | None = None
     tracing_config: dict[str, Any] | None = None
+    logging_config: _Logging | None = None
 
 
 def read_config(path: Path, *, host: str | None = None, port: int | None = None) -> dict[str, Any]:
-    """Return a Serve configuration with host, port and autoscaling policy filled in.
+    """Return a Serve configuration with host, port, logging and autoscaling policy filled in.
 
     ``host`` and ``port`` override its own.
 
@@ -85,7 +93,12 @@ def read_config(path: Path, *, host: str | None = None, port: int | None = None)
         else entry
         for entry in document["applications"]
     ]
-    return {**document, "http_options": options, "applications": applications}
+    return {
+        **document,
+        "http_options": options,
+        "logging_config": {**DEFAULT_LOGGING, **(document.get("logging_config") or {})},
+        "applications": applications,
+    }
 
 
 def base_url(document: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from deployments.launch.haproxy import ADDRESSES_VARIABLE, PROGRAM, REPLAYED, RETRY_VARIABLE
 from deployments.launch.ports import ray_ports
 from deployments.launch.services.instances import MARK_VARIABLE, ServiceInstance
+from deployments.logs.output_log import HAPROXY_SOCKET, ROTATION
 from deployments.rpc import message_size
 
 THROUGHPUT = {
@@ -56,6 +57,13 @@ without an answer. A service on one node does without, because it ends with its 
 PROXY_CALLBACK = "deployments.ingress.middleware.upgrades:decline_upgrades"
 """The function that Ray calls in each of its HTTP proxies before the proxy's server starts."""
 
+LOGS = {
+    **ROTATION,
+    # In throughput mode a process would keep its last 1,000 records in memory until an error comes.
+    "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
+}
+"""With these variables every log is bounded, and written at once."""
+
 COMMON = {
     "RAY_AUTH_MODE": "token",
     # Without it Ray's proxies lose the bodies of requests that offer HTTP/2.
@@ -64,6 +72,7 @@ COMMON = {
     # The name of the service in traces.
     "OTEL_SERVICE_NAME": "embedder",
     **FAILOVER,
+    **LOGS,
 }
 """The variables of every Ray of this service."""
 
@@ -95,6 +104,8 @@ def ray_environment(
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        # By default its messages go to port 514 of this machine, where usually no process listens.
+        "RAY_SERVE_HAPROXY_LOG_TARGET": str(folder / HAPROXY_SOCKET),
         # A stopping replica keeps listening for external load balancers to notice; there are none.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         **ray_ports(service.block, alone=alone),

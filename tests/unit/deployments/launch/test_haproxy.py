@@ -145,6 +145,19 @@ def test_requests_are_kept_whole_and_end_with_a_lost_node(written: dict[str, str
     assert "\n    option srvtcpka\n    srvtcpka-idle 2s\n" in text
 
 
+def test_only_requests_without_an_answer_of_an_ingress_are_logged(
+    written: dict[str, str],
+) -> None:
+    for replays in (True, False):
+        (frontend,) = re.findall(
+            r"^frontend http_frontend\n(?: .*\n)+", revised(written["ready"], replays=replays), re.M
+        )
+
+        assert "\n    http-response set-log-level debug\n" in frontend
+        # Ray counts requests by the messages that it gets at this level.
+        assert re.search(r"log \S+metrics.sock .* debug\n", frontend)
+
+
 def test_unknown_lines_are_not_changed() -> None:
     text = "global\n    errorfile 400 /tmp/400.http\n    errorfile\nfrontend other\n"
 

@@ -12,6 +12,7 @@ import yaml
 
 from deployments.launch.preflight import (
     AUTOSCALING,
+    DEFAULT_LOGGING,
     IMPORT_PATH,
     base_url,
     check,
@@ -27,6 +28,7 @@ def document(arguments: Any = None, *, port: int = 0) -> dict[str, Any]:
     """Return a configuration with these arguments; port 0 is always free."""
     return {
         "http_options": {"host": "127.0.0.1", "port": port},
+        "logging_config": DEFAULT_LOGGING,
         "applications": [
             {"import_path": IMPORT_PATH, "args": arguments, "autoscaling_policy": AUTOSCALING}
         ],

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 import ray
+from ray._private import node
 from ray.serve._private import constants
 
 from deployments.launch.haproxy import PROGRAM, REPLAYED, RETRY_VARIABLE
 from deployments.launch.ray_environment import (
     COMMON,
     FAILOVER,
+    LOGS,
     NODE_LOSS,
     THROUGHPUT,
     ray_environment,
@@ -74,6 +76,23 @@ def test_a_vanished_node_is_lost_within_10_s() -> None:
 
     assert all(hasattr(ray._config, name) for name in settings)
     assert checks * (period_ms + timeout_ms) < 10_000
+
+
+def test_every_log_is_bounded_and_written_at_once() -> None:
+    code = "from ray._private.node import Node; from ray.serve._private import constants as c"
+    read = Path(constants.__file__).read_text() + Path(node.__file__).read_text()
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; print(c.RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE)"],
+        env={**os.environ, **THROUGHPUT, **LOGS},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout == "1\n"
+    assert [name for name in LOGS if f'"{name}"' not in read] == []
+    assert int(LOGS["RAY_ROTATION_MAX_BYTES"]) * (1 + int(LOGS["RAY_ROTATION_BACKUP_COUNT"])) < 50e6
+    assert LOGS.items() <= COMMON.items()
 
 
 def _service(folder: Path) -> ServiceInstance:
