@@ -8,6 +8,7 @@ keep the whole application from being updated, so none leaves it.
 from __future__ import annotations
 
 import logging
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,8 @@ from deployments.autoscaling.reports import (
     arriving,
     waiting,
 )
-from deployments.metrics import SCALING, MetricPublisher
+from deployments.metrics.publisher import MetricPublisher
+from deployments.metrics.scaling import SCALING
 
 if TYPE_CHECKING:
     from ray.serve.config import AutoscalingContext
@@ -48,6 +50,7 @@ class ApplicationScaling:
 
     def __init__(self) -> None:
         self._states: dict[str, StageState] = {}
+        self._decisions: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._metrics = MetricPublisher(SCALING)
         self._published_s = self._failed_s = float("-inf")
 
@@ -85,11 +88,15 @@ class ApplicationScaling:
             name for name, state in self._states.items() if state.target != before[name].target
         ]
         for name in changed:
+            grows = self._states[name].target > before[name].target
+            self._decisions[name]["up" if grows else "down"] += 1
             logger.info(describe(name, before[name].target, loads[name], self._states[name]))
         if changed or now_s - self._published_s >= PUBLISH_S:
             self._published_s = now_s
             for name, state in self._states.items():
-                self._metrics.publish({**asdict(state), "queued": loads[name].queued}, name)
+                load, decisions = loads[name], {"up": 0, "down": 0, **self._decisions[name]}
+                numbers = {"queued": load.queued, "running": load.running, "decisions": decisions}
+                self._metrics.publish({**asdict(state), **numbers}, name)
         return {name: state.target for name, state in self._states.items()}
 
 

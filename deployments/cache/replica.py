@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from deployments.data import cache_directory
 from deployments.logs.replica_log import configure_replica_log
-from deployments.metrics import CACHE, CACHE_STORE, MetricPublisher
+from deployments.metrics.cache import CACHE, CACHE_STORE
+from deployments.metrics.publisher import MetricPublisher
 from deployments.settings.service import ServeSettings
 from embedder.cache.archive_format import ArchivedModel
 from embedder.cache.opening import open_store

@@ -19,7 +19,7 @@ def run(options: argparse.Namespace) -> None:
     from deployments.ingress.description.reference import (
         errors_table,
         limits_table,
-        metrics_table,
+        metrics_tables,
     )
 
-    print(f"{limits_table()}\n\n{errors_table()}\n\n{metrics_table()}")
+    print(f"{limits_table()}\n\n{errors_table()}\n\n{metrics_tables()}")

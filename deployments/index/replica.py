@@ -21,7 +21,9 @@ from deployments.index.client import ShardStats
 from deployments.index.methods import METHODS, Method
 from deployments.index.read_meter import ReadMeter
 from deployments.logs.replica_log import configure_replica_log
-from deployments.metrics import INDEX, QUEUES, MetricPublisher
+from deployments.metrics.index import INDEX
+from deployments.metrics.publisher import MetricPublisher
+from deployments.metrics.queues import QUEUES
 from deployments.rpc.replica_name import replica_id
 from deployments.settings.service import ServeSettings
 from embedder.index.contract.health import IndexHealth

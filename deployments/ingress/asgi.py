@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 
 from deployments.ingress.collections import lifecycle, points, search
 from deployments.ingress.description.documentation import documentation_routes
-from deployments.ingress.errors.responses import ErrorShape
+from deployments.ingress.errors.responses import ERROR_CODES, ErrorShape
 from deployments.ingress.middleware.request import RequestMiddleware
 from deployments.ingress.middleware.tracing import TraceMiddleware
 from deployments.ingress.numeric import clusters, similarity
@@ -39,6 +39,8 @@ def build_asgi(service: Service) -> ASGIApp:
     """Return the application that answers for ``service``."""
     settings = service.settings
     router = Router(ROUTES, service)
+    routes = [(*route.label, route.status) for route in ROUTES]
+    service.request_stats.expect(routes, ERROR_CODES, router.label_of)
     app: ASGIApp = RequestMiddleware(
         router.answer,
         settings,

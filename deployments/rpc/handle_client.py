@@ -17,6 +17,7 @@ import ray.exceptions
 import ray.serve.exceptions
 from ray.serve.handle import DeploymentHandle
 
+from deployments.rpc.call_stats import CALL_STATS
 from deployments.rpc.hedging import HedgedCalls
 from deployments.rpc.message_size import LARGE_BYTES
 from deployments.rpc.running_replicas import replica_ids
@@ -55,6 +56,7 @@ class HandleClient:
         self.stage = stage
         self._handle = handle
         self._context = call_context()
+        CALL_STATS.expect(stage)
         self._hedged = HedgedCalls(stage, _LOST, partial(replica_ids, handle))
 
     async def call(
@@ -119,6 +121,7 @@ class HandleClient:
             except _LOST as error:
                 if attempt == RETRIES or _is_too_large(error):
                     raise _unavailable(self.stage, error) from error
+                CALL_STATS.retries[self.stage] += 1
                 await asyncio.sleep(_pause_s(attempt, deadline))
             except Exception as error:
                 raise BackendFailure(repr(error)) from error

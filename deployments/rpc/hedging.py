@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any
 
+from deployments.rpc.call_stats import CALL_STATS
 from embedder.core.deadline import NEVER, Deadline
 
 FLOOR_S, CEILING_S = 3.0, 15.0
@@ -150,6 +151,7 @@ class HedgedCalls:
             if copies < MAX_COPIES and (
                 _removed(replicas, running) or (is_due and may_hedge and self._hedging.take(wait_s))
             ):
+                CALL_STATS.copies[self._stage] += 1
                 logger.warning("%s: no answer for %.1f s; sent again", self._stage, wait_s)
                 sent[asyncio.ensure_future(send())] = now
                 copies, wait_s, replicas, is_due = copies + 1, 2 * wait_s, running, True

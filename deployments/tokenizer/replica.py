@@ -8,7 +8,8 @@ from typing import Any
 
 from deployments.autoscaling.reports import QUEUED, RATE
 from deployments.logs.replica_log import configure_replica_log
-from deployments.metrics import QUEUES, MetricPublisher
+from deployments.metrics.publisher import MetricPublisher
+from deployments.metrics.queues import QUEUES
 from deployments.rpc.model_updates import ModelUpdates
 from deployments.rpc.pickled_rows import PickledRows
 from deployments.rpc.replica_name import ReplicaStats, replica_id

@@ -59,9 +59,9 @@ class Batcher(Generic[ItemT, ResultT]):
     """Collect items from concurrent callers and run them in batches.
 
     ``slots`` says how many batches may run at once; an integer n means ``Slots(n)``, and a function
-    is asked before each batch. With ``cancel_abandoned``, a running batch is cancelled when none of
-    its callers waits any longer. Leave it off where a run cannot be interrupted: the slot then
-    stays taken while the device is busy. All calls must come from one event loop.
+    is asked before each batch. With ``cancel_abandoned``, a running batch is cancelled when no
+    caller waits for it. Leave it off where a run cannot be interrupted: the slot then stays taken.
+    All calls must come from one event loop.
     """
 
     def __init__(
@@ -101,6 +101,11 @@ class Batcher(Generic[ItemT, ResultT]):
         return self._queue.added_tokens
 
     @property
+    def oldest_s(self) -> float:
+        """Return for how long the oldest item has been queued; 0 if there is none."""
+        return self._queue.oldest_s(self._clock())
+
+    @property
     def idle(self) -> bool:
         """Tell whether nothing is queued and nothing runs."""
         return not self._queue.count and not self._running
@@ -115,8 +120,8 @@ class Batcher(Generic[ItemT, ResultT]):
     ) -> list[ResultT]:
         """Return the results of ``items``, in order, when all of them are computed.
 
-        ``deadline`` is on the batcher's clock. Items that are still queued at their deadline are
-        dropped. An error of one item fails its own submission and no other in the same batch.
+        ``deadline`` is on the batcher's clock; items that are still queued then are dropped. An
+        error of one item fails its own submission and no other.
 
         Raises:
             Unavailable: the batcher is closed.
@@ -227,9 +232,8 @@ class Batcher(Generic[ItemT, ResultT]):
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         batch = self._running.pop(task)
-        now = self._clock()
-        self.stats.busy_s += now - self._busy_since_s
-        self._busy_since_s = now
+        since_s, self._busy_since_s = self._busy_since_s, self._clock()
+        self.stats.busy_s += self._busy_since_s - since_s
         if task.cancelled():  # by close() or because it was abandoned
             error: EmbedderError = Unavailable("the batch was cancelled")
         elif (raised := task.exception()) is not None:  # a BaseException that is no Exception

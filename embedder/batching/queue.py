@@ -119,6 +119,13 @@ class ItemQueue(Generic[ItemT, ResultT]):
             priority: [] for priority in Priority
         }
 
+    def oldest_s(self, now: float) -> float:
+        """Return for how long the oldest item has been queued; 0 if there is none."""
+        return max(
+            (now - lane[0].submission.arrived_s for lane in self._lanes.values() if lane),
+            default=0.0,
+        )
+
     def add(
         self, items: Sequence[ItemT], lengths: Sequence[int], submission: Submission[ResultT]
     ) -> None:

@@ -25,6 +25,7 @@ from embedder.core.tracing import step
 from embedder.core.types import Encoded, Input, TokenBatch, Tokenized, Truncate
 from embedder.inference.loading import LoadedBackend, load_tokenizer
 from embedder.inference.tokenization import FastTokenizer, OffsetToken
+from embedder.measurements.batches import BatchHistograms
 from embedder.models.files import ModelFiles
 from embedder.pipeline.threads import CountedThreads, QueueStats
 from embedder.settings.model import BatchSettings, ModelSettings
@@ -98,14 +99,21 @@ class LocalTokenizer:
 class LocalEncoder(BatchingEncoder):
     """Encode on a device of this process, with as many batches in flight as its backend wants.
 
+    ``histograms`` continues those of an earlier encoder of the same model.
+
     ``device`` is the computing thread; encoders that share it never compete for the cores. A
     backend with several batches in flight does not compute on the CPU and gets its own threads.
     """
 
     def __init__(
-        self, loaded: LoadedBackend, settings: BatchSettings, device: ThreadPoolExecutor
+        self,
+        loaded: LoadedBackend,
+        settings: BatchSettings,
+        device: ThreadPoolExecutor,
+        histograms: BatchHistograms | None = None,
     ) -> None:
         self.model = loaded.info
+        self.histograms = BatchHistograms() if histograms is None else histograms
         self.tuning = loaded.tuning
         self._own: ThreadPoolExecutor | None = None
         if loaded.backend.max_concurrency > 1:
@@ -113,7 +121,7 @@ class LocalEncoder(BatchingEncoder):
                 loaded.backend.max_concurrency, thread_name_prefix="in-flight"
             )
         # A bound method would form a reference cycle and keep an unloaded model in memory.
-        self._compute = partial(_compute, device, loaded)
+        self._compute = partial(_compute, device, loaded, self.histograms)
         budget = Budget(
             max_tokens=loaded.info.max_batch_tokens,
             max_items=settings.max_items,
@@ -139,12 +147,14 @@ class LocalEncoder(BatchingEncoder):
 async def _compute(
     device: ThreadPoolExecutor,
     loaded: LoadedBackend,
+    histograms: BatchHistograms,
     tokens: TokenBatch,
     context: BatchContext | None = None,
 ) -> Encoded:
     loop, backend = asyncio.get_running_loop(), loaded.backend
     with step("batch") as span:
         encoded = await loop.run_in_executor(device, _timed, backend, tokens, time.monotonic())
+        histograms.record(tokens.lengths.tolist(), encoded.inference_s, padded=backend.padded)
         if not span.contexts:
             return encoded
         span.set(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Generic, TypeVar
 
 from embedder.core.deadline import NEVER, Deadline
 from embedder.inference.pool import ModelPool
-from embedder.inference.residency import ModelState
+from embedder.inference.residency import LoadState, ModelState
+from embedder.measurements.loads import LoadStats
+from embedder.models.catalogue import model_names
 from embedder.settings.model import ModelSettings, PoolSettings
 
 StageT = TypeVar("StageT")
@@ -32,12 +36,14 @@ class StagePool(Generic[StageT]):
         settings: PoolSettings,
     ) -> None:
         self._settings: dict[str, ModelSettings] = {}
+        self._loads: defaultdict[str, LoadStats] = defaultdict(LoadStats)
+        self._load = load
         self._estimate = estimate
         self._estimates: dict[str, int | Exception] = {}
         self._pins: set[str] = set()
         self._pinning = asyncio.Lock()
         self._pool: ModelPool[str, StageT] = ModelPool(
-            lambda key: load(self._settings[key]),
+            self._timed_load,
             unload=unload,
             size=size,
             estimate=self._estimated,
@@ -89,6 +95,31 @@ class StagePool(Generic[StageT]):
         """Return the state of each model that waits, loads, is ready, or failed to load."""
         return self._pool.states()
 
+    def load_stats(self) -> Mapping[str, LoadStats]:
+        """Return the loads of each model, by its name."""
+        for one in self._loads.values():
+            one.loaded = one.bytes = 0
+        for state in self.states():
+            if state.state is LoadState.READY:
+                self._loads[self.name_of(state.key)].loaded = 1
+                self._loads[self.name_of(state.key)].bytes += state.bytes
+        return self._loads
+
+    def name_of(self, key: str) -> str:
+        """Return the name of the model with this key."""
+        return model_names(self._settings[key])[0]
+
+    def _timed_load(self, key: str) -> StageT:
+        """Load a stage in the thread of the pool, which loads one at a time."""
+        loads, start_s = self._loads[self.name_of(key)], time.monotonic()
+        try:
+            stage = self._load(self._settings[key])
+        except BaseException:
+            loads.failures += 1
+            raise
+        loads.seconds.observe(time.monotonic() - start_s)
+        return stage
+
     @asynccontextmanager
     async def _load_and_use(self, key: str, deadline: Deadline) -> AsyncIterator[StageT]:
         await self._read_estimate(key)
@@ -97,6 +128,7 @@ class StagePool(Generic[StageT]):
 
     async def _read_estimate(self, key: str) -> None:
         """Estimate the size of a model before its load; in a thread, because it reads files."""
+        self._loads[self.name_of(key)]  # made here, because the loading thread must not
 
         def read() -> int | Exception:
             try:

@@ -20,6 +20,7 @@ from pydantic import PlainSerializer
 
 from embedder.core.errors import Overloaded
 from embedder.core.types import Priority, ReplicaLoad, Timings
+from embedder.measurements.histogram import SECONDS, Histogram
 from embedder.pipeline.admission_policy import AdmissionPolicy
 from embedder.pipeline.reservations import ReservationChanges
 from embedder.pipeline.throughput import TokenRate
@@ -55,9 +56,12 @@ class AdmissionStats:
 class AdmittedTokens:
     """The tokens of one computation that are queued or computed."""
 
-    def __init__(self, control: AdmissionControl, tokens: int, priority: Priority) -> None:
+    def __init__(
+        self, control: AdmissionControl, tokens: int, priority: Priority, wait_s: float | None
+    ) -> None:
         self.priority = priority
         self.tokens = tokens
+        self._predicted_wait_s = wait_s
         self._control = control
         self._ended = False
         control._add(priority, tokens)
@@ -70,6 +74,9 @@ class AdmittedTokens:
 
     def computed(self, tokens: int, times: Timings) -> None:
         """Subtract tokens that have been computed, and record the time that took."""
+        if self._predicted_wait_s is not None:
+            self._control._record_wait(times.queue_s - self._predicted_wait_s)
+            self._predicted_wait_s = None
         if not self._ended:
             self._control._rate.computed(tokens, times, self._control._clock())
             self.resize(max(0, self.tokens - tokens))
@@ -84,7 +91,9 @@ class AdmissionControl:
     """The work of one process, for all its models; ``limits`` of None admits everything.
 
     ``refused_tokens`` counts the tokens of refused requests, and ``returned_tokens`` those of
-    admitted requests that had been refused before. Use it from one thread.
+    admitted requests that had been refused before. ``refusals`` counts requests by the reason, and
+    ``wait_errors`` has the seconds by which waits were longer or shorter than predicted. Use it
+    from one thread.
     """
 
     def __init__(
@@ -97,7 +106,9 @@ class AdmissionControl:
         self._rate = TokenRate()
         max_wait_s = math.inf if limits is None else limits.max_wait_s
         self._policy = AdmissionPolicy(self._rate, max_wait_s)
-        self._admitted = self._refused = self._returned = 0
+        self._admitted = self._returned = 0
+        self.refusals = {"wait": 0, "queue": 0}
+        self.wait_errors = {"longer": Histogram(SECONDS), "shorter": Histogram(SECONDS)}
         self.refused_tokens = self.returned_tokens = 0
 
     @property
@@ -110,7 +121,7 @@ class AdmissionControl:
             tokens_per_s=self._rate.tokens_per_s,
             predicted_wait_s=self._policy.wait_s(self._queued[Priority.INTERACTIVE], now),
             admitted=self._admitted,
-            refused=self._refused,
+            refused=sum(self.refusals.values()),
             returned=self._returned,
             reserved_tokens=round(self._policy.reservations.units(now)),
         )
@@ -154,7 +165,10 @@ class AdmissionControl:
             self._returned += 1
             self.returned_tokens += tokens
         self._admitted += 1
-        return AdmittedTokens(self, tokens, priority)
+        wait_s = None
+        if priority is Priority.INTERACTIVE:
+            wait_s = self._policy.wait_s(self._queued[priority], self._clock())
+        return AdmittedTokens(self, tokens, priority, wait_s)
 
     def check(self, keys: Sequence[bytes], tokens: int, priority: Priority) -> bytes | None:
         """Raise if `admit` would refuse this request now, so that no work is done for it.
@@ -181,10 +195,14 @@ class AdmissionControl:
             if excess:
                 raise Overloaded(self._policy.seconds_until_done(excess))
         except Overloaded:
-            self._refused += 1
+            self.refusals["queue" if excess else "wait"] += 1
             self.refused_tokens += tokens
             raise
         return None
+
+    def _record_wait(self, error_s: float) -> None:
+        """Record how much longer a computation waited than was predicted."""
+        self.wait_errors["longer" if error_s > 0 else "shorter"].observe(abs(error_s))
 
     def _add(self, priority: Priority, tokens: int) -> None:
         """Change the number of queued tokens."""

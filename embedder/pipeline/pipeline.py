@@ -50,6 +50,7 @@ class Pipeline:
         self._limits = limits
         self._fingerprinter = Fingerprinter(model)
         self._cache = stages.local_cache
+        self._inputs = stages.stats.inputs
         self._admission = AdmissionControl() if admission is None else admission
         self._executor = StageExecutor(model, stages, limits, computation_timeout_s)
         self._single_flight = SingleFlight()
@@ -116,9 +117,11 @@ class Pipeline:
             hits = self._cache.get_many(distinct.keys, self.model.width)
             span.set(tier="local", texts=len(distinct.keys), hits=len(hits.rows))
         results = EntryResults.of_hits(hits, len(distinct.keys), self.model.width)
+        self._inputs["local_cache"] += len(hits.rows)
         missing = results.missing()
         while missing:
             joined, absent = self._single_flight.find(distinct.keys, missing)
+            self._inputs["joined"] += len(missing) - len(absent)
             started = self._start(distinct, absent, priority) if absent else None
             if started is not None:
                 joined[started] = dict(zip(absent, range(len(absent)), strict=True))

@@ -24,6 +24,7 @@ from embedder.core.types import (
     TokenBatch,
     Tokenized,
 )
+from embedder.measurements.pipeline import PipelineStats
 from embedder.pipeline.admission_control import AdmittedTokens
 from embedder.pipeline.chunks import encode_in_chunks
 from embedder.pipeline.input_checks import check_tokens
@@ -33,12 +34,16 @@ from embedder.settings.model import LimitSettings
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """The stages of a pipeline; ``local_cache`` is in this process and is asked first."""
+    """The stages of a pipeline, and their statistics, which several pipelines may share.
+
+    ``local_cache`` is in this process and is asked first.
+    """
 
     tokenizer: Tokenizing
     encoder: Encoding
     local_cache: MemoryCache
     shared_cache: ShardedCache = field(default_factory=ShardedCache)
+    stats: PipelineStats = field(default_factory=PipelineStats)
 
 
 class StageExecutor:
@@ -60,7 +65,8 @@ class StageExecutor:
 
     async def run(self, distinct: DistinctInputs, work: AdmittedTokens) -> EntryResults:
         """Return the results for all keys, from the shared cache or computed by the model."""
-        deadline = Deadline.after(self._timeout_s)
+        deadline, start_s = Deadline.after(self._timeout_s), time.monotonic()
+        stats = self._stages.stats
         lookup, tokenizing = self._start_lookup(distinct.keys), None
         try:
             if lookup is None:
@@ -74,13 +80,17 @@ class StageExecutor:
                 # Shielded: a lookup that ends at this moment would swallow the cancellation.
                 hits = await asyncio.shield(lookup)
                 self._hit_ratio.learn(len(hits.rows), len(distinct.keys))
+                stats.stage_seconds["cache"].observe(time.monotonic() - start_s)
+                stats.inputs["shared_cache"] += len(hits.rows)
             results = EntryResults.of_hits(hits, len(distinct.keys), self._model.width)
             if misses := results.missing():
                 tokenized, seconds = await (tokenizing or self._tokenize(distinct, deadline))
                 rows, missing = np.array(misses, np.intp), distinct.subset(misses)
                 tokens = tokenized.tokens.take(rows)
                 encoded = await self._encode(missing, tokens, deadline, work)
-                results.timings = Timings(seconds, encoded.queue_s, encoded.inference_s)
+                times = seconds, encoded.queue_s, encoded.inference_s
+                results.timings = Timings(*times)
+                stats.computed(len(misses), *times)
                 entries = Entries(encoded.vectors, tokens.lengths, tokenized.truncated[rows])
                 results.fill(misses, entries)
                 self._stages.shared_cache.put_later(missing.keys, entries)

@@ -70,9 +70,10 @@ class WorkQueue:
     @property
     def stats(self) -> QueueStats:
         """Return the number of waiting, running and refused jobs."""
-        running = sum(job._in_thread for job in self._jobs)
-        waiting = len(self._jobs) - running
-        return QueueStats(self._kind.name, waiting, running, self._refused)
+        waiting = [job._admitted_s for job in self._jobs if not job._in_thread]
+        oldest_s = self._clock() - min(waiting) if waiting else 0.0
+        running = len(self._jobs) - len(waiting)
+        return QueueStats(self._kind.name, len(waiting), running, self._refused, oldest_s)
 
     async def run(self, units: int, work: Callable[[], T], retry_token: Callable[[], bytes]) -> T:
         """Run work in a thread and return its result.
@@ -121,6 +122,7 @@ class AdmittedJob:
         self._queue = queue
         self._units = units
         self._in_thread = False
+        self._admitted_s = queue._clock()
         queue._queued += units
         queue._jobs.add(self)
 

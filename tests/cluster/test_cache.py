@@ -11,7 +11,8 @@ from pathlib import Path
 
 import httpx
 
-from deployments.metrics import CATALOGUE, Kind
+from deployments.metrics.catalogue import CATALOGUE
+from deployments.metrics.definition import Kind
 from embedder.cache.archive import read_archive
 from tests.cluster.forked_commands import ForkedCommands
 from tests.cluster.service import RunningService

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from deployments.ingress.description.schema import MEANINGS
 from deployments.ingress.errors.statuses import HTTP_CODES, STATUSES
-from deployments.metrics import CATALOGUE
+from deployments.metrics.catalogue import SUBJECTS
+from deployments.metrics.definition import MetricDefinition
 from deployments.settings.service import IngressLimits
 from embedder.core.errors import EmbedderError
 from embedder.settings.problems import variable_name
@@ -44,10 +45,26 @@ def errors_table() -> str:
     return _table(("code", "status", "on TEI's routes", "try again", "meaning"), cells)
 
 
-def metrics_table() -> str:
-    """Return a table of the published metrics."""
-    rows = [(f"`{metric.exported}`", metric.kind.value, metric.description) for metric in CATALOGUE]
-    return _table(("metric", "kind", "meaning"), rows)
+def metrics_tables() -> str:
+    """Return a section with a table of the published metrics for each subject."""
+    return "\n\n".join(
+        f"## {subject}\n\n{_table(METRIC_COLUMNS, list(map(_metric_row, metrics)))}"
+        for subject, metrics in SUBJECTS.items()
+    )
+
+
+METRIC_COLUMNS = ("metric", "kind", "labels", "published by", "meaning")
+
+
+def _metric_row(metric: MetricDefinition) -> Sequence[object]:
+    labels = ", ".join(f"`{label}`" for label in metric.labels)
+    return (
+        f"`{metric.exported}`",
+        metric.kind.value,
+        labels,
+        ", ".join(metric.stages),
+        metric.description,
+    )
 
 
 _HTTP = [(code, status) for status, code in HTTP_CODES.items()]

@@ -27,6 +27,15 @@ RETRY_AFTER_S = 1
 """Seconds in ``retry-after`` where the error has no estimate."""
 
 
+INTERNAL_ERROR = "internal_error"
+"""The code of every fault of the service."""
+
+ERROR_CODES = sorted(
+    {kind.code for kind, status in STATUSES.items() if status.http != 500}
+    | {*HTTP_CODES.values(), INTERNAL_ERROR}
+)
+
+
 class ErrorShape(str, Enum):
     """Which API an error is answered in the shape of, with the statuses of that API."""
 
@@ -61,6 +70,17 @@ def response_to(
         response.headers.update(error.headers or {})
         return response
     return error_response(BackendFailure(""), shape, request_id)
+
+
+def error_code(error: Exception) -> str:
+    """Return the code of an exception, one of `ERROR_CODES`."""
+    if isinstance(error, EmbedderError):
+        return _code(error)
+    if isinstance(error, InvalidRequest):
+        return InvalidInput.code
+    if isinstance(error, HTTPException):
+        return HTTP_CODES.get(error.status_code, HTTP_CODES[404])
+    return INTERNAL_ERROR
 
 
 def error_response(error: EmbedderError, shape: ErrorShape, request_id: str = "") -> Response:
@@ -123,7 +143,7 @@ def _response(
 
 
 def _code(error: EmbedderError) -> str:
-    return "internal_error" if STATUSES[type(error)].http == 500 else error.code
+    return INTERNAL_ERROR if STATUSES[type(error)].http == 500 else error.code
 
 
 def _message(error: EmbedderError) -> str:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import math
 import time
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from deployments.ingress.errors.http_errors import CollectionDenied, MissingScope
 from deployments.ingress.errors.responses import ErrorShape
 from deployments.ingress.middleware.keys import Headers
 from deployments.ingress.middleware.request_id import REQUEST_ID, is_request_id
+from deployments.metrics.labels import NONE, OTHER
 from deployments.settings.access import ApiKey, Scope
 from embedder.core.deadline import Deadline
 from embedder.core.errors import InvalidInput
+from embedder.core.types import Priority
 from embedder.pipeline.work_queue import AdmittedJob
+
+UNKNOWN_ROUTE = (OTHER, OTHER)
+"""The method and the path of a request that no route has."""
 
 
 @dataclass(slots=True)
@@ -26,6 +32,9 @@ class RequestContext:
 
     ``route`` is the declared path, None before a route is found; ``model`` is the one that the body
     names; ``error`` is the error that was answered.
+
+    Labels of metrics never hold what a client sent: ``route_label`` is the declared method and
+    path, and ``served_model`` the model that has embedded with ``priority``.
     """
 
     deadline: Deadline
@@ -41,6 +50,9 @@ class RequestContext:
     route: str | None = None
     model: str | None = None
     error: Exception | None = None
+    route_label: tuple[str, str] = UNKNOWN_ROUTE
+    served_model: str = NONE
+    priority: Priority = Priority.INTERACTIVE
 
     @property
     def request_id(self) -> str:
@@ -70,6 +82,10 @@ class RequestContext:
     def may_reach(self, collection: str) -> bool:
         """Return whether the key of the request includes a collection."""
         return self.key is None or self.key.may_reach(collection)
+
+
+CURRENT_REQUEST: ContextVar[RequestContext | None] = ContextVar("current_request", default=None)
+"""The HTTP request that the running task answers; None in a call by handle."""
 
 
 def request_timeout_s(given: bytes, limit_s: float) -> float:

@@ -18,10 +18,14 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from deployments.ingress.errors.http_errors import UnknownKey
-from deployments.ingress.errors.responses import ErrorShape, response_to
+from deployments.ingress.errors.responses import ErrorShape, error_code, response_to
 from deployments.ingress.middleware.accepted_keys import AcceptedKeys
 from deployments.ingress.middleware.body import read_body
-from deployments.ingress.middleware.context import RequestContext, request_timeout_s
+from deployments.ingress.middleware.context import (
+    CURRENT_REQUEST,
+    RequestContext,
+    request_timeout_s,
+)
 from deployments.ingress.middleware.keys import matching_key, presented_key
 from deployments.ingress.middleware.large_bodies import LargeBodies
 from deployments.ingress.middleware.request_log import ABANDONED, FinishedRequest, RequestLog
@@ -72,6 +76,7 @@ class RequestMiddleware:
             await _NOT_HTTP(scope, receive, send)
             return
         context = self._context(scope)
+        token = CURRENT_REQUEST.set(context)
         stats = self._request_stats
         stats.in_flight += 1
         status = ABANDONED
@@ -81,13 +86,15 @@ class RequestMiddleware:
                     response = await self._response(scope, receive, context, admitted)
                 except Exception as error:  # noqa: BLE001 - answered, and logged if it is a fault
                     context.error = error
+                    stats.failed(context, error_code(error))
                     request = f"{context.method} {context.path[:200]}"
                     response = response_to(error, request, context.error_shape, context.request_id)
                 if response is None:
                     stats.abandoned += 1
                     return
-                stats.answers[response.status_code] += 1
-                total_ms = round((time.monotonic() - context.began) * 1000)
+                total_s = time.monotonic() - context.began
+                stats.answered(context, response.status_code, total_s)
+                total_ms = round(total_s * 1000)
                 response.raw_headers.append((b"x-total-time", b"%d" % total_ms))
                 # The server drops the body where the method is HEAD.
                 await response(scope, receive, send)
@@ -98,6 +105,7 @@ class RequestMiddleware:
         finally:
             stats.in_flight -= 1
             self._log.write(FinishedRequest.now(context, status))
+            CURRENT_REQUEST.reset(token)
 
     def _context(self, scope: Scope) -> RequestContext:
         path, prefix = scope["path"], scope.get("root_path", "")

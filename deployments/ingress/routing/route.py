@@ -41,11 +41,14 @@ class Route:
     """Writes what the function returns; None: the function returns a `Response`."""
     pattern: re.Pattern[str] = field(init=False)
     path_format: str = field(init=False)
+    label: tuple[str, str] = field(init=False)
+    """The method and the path as metrics have them."""
 
     def __post_init__(self) -> None:
         pattern, path_format, _ = compile_path(self.path)
         object.__setattr__(self, "pattern", pattern)
         object.__setattr__(self, "path_format", path_format)
+        object.__setattr__(self, "label", (self.method, path_format))
 
     @property
     def has_path_parameters(self) -> bool:

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from deployments.ingress.errors.responses import ErrorShape, InvalidRequest
-from deployments.ingress.middleware.context import RequestContext
+from deployments.ingress.middleware.context import UNKNOWN_ROUTE, RequestContext
 from deployments.ingress.middleware.large_bodies import convert_body
 from deployments.ingress.routing.route import Route
 from deployments.ingress.routing.suggestions import suggested_path
@@ -58,7 +58,7 @@ class Router:
         route = self._by_path.get((method, context.path))
         if route is None:
             route, values = self._match(method, context.path)
-        context.route = route.path
+        context.route, context.route_label = route.path, route.label
         if route.scope is not None and context.key is not None:
             # Before a body is parsed for a key that may not send it.
             context.require(route.scope)
@@ -88,10 +88,9 @@ class Router:
         """Return the method and the path of the route of a request, as they are declared."""
         method = "GET" if method == "HEAD" else method
         try:
-            route = self._by_path.get((method, path)) or self._match(method, path)[0]
+            return (self._by_path.get((method, path)) or self._match(method, path)[0]).label
         except HTTPException:
-            return ("other", "other")
-        return route.method, route.path_format
+            return UNKNOWN_ROUTE
 
     def _match(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
         """Return the route whose pattern a path has, and the values of its parameters."""

@@ -10,7 +10,8 @@ from dataclasses import asdict
 from typing import Any
 
 from deployments.cache.client import INSERTION_PAUSE_S, RemoteCache
-from deployments.metrics import CACHE, SHARED_CACHE, MetricPublisher
+from deployments.metrics.cache import CACHE, SHARED_CACHE
+from deployments.metrics.publisher import MetricPublisher
 from deployments.rpc.handle_client import Handle, HandleClient
 from deployments.rpc.replica_name import replica_id
 from deployments.settings.service import ServedCacheSettings

@@ -24,7 +24,10 @@ from deployments.ingress.service.replicas import Handles, Replicas
 from deployments.ingress.service.reservation_exchange import ReservationExchange
 from deployments.ingress.service.scaling_report import ScalingReport, StageQueue
 from deployments.ingress.service.search_admission import SearchAdmission
-from deployments.metrics import ENCODER_POOLS, QUEUES, MetricPublisher
+from deployments.ingress.service.token_usage import TokenUsage
+from deployments.metrics.publisher import MetricPublisher
+from deployments.metrics.queues import QUEUES
+from deployments.metrics.scaling import ENCODER_POOLS
 from deployments.rpc.replica_name import replica_id
 from deployments.settings.models import ModelList
 from deployments.settings.service import ServeSettings
@@ -67,6 +70,7 @@ class Service:
             settings, handles.tokenizer, self.encoder_pools, self.caches, self.admission
         )
         self.models: ServedModels[Connection] = ServedModels(connect)
+        self.token_usage = TokenUsage(self.keys)
         self.handle_calls = 0
         self._scaling = ScalingReport()
         self._queue_metrics = MetricPublisher(QUEUES)
@@ -115,7 +119,7 @@ class Service:
             EmbedderError: as `Pipeline.embed`; or the model is not served here.
         """
         connection = await self.models.get(model, deadline)
-        answer = await connection.pipeline.embed(inputs, options, deadline)
+        answer = await self._embed(connection, inputs, options, deadline)
         return answer if model is None else replace(answer, model=model)
 
     async def embed_for(
@@ -138,10 +142,23 @@ class Service:
         """
         self.models.check(model)
         connection = await connection_for(self.models, collection, model, deadline)
-        answer = await connection.pipeline.embed(texts, options, deadline)
+        answer = await self._embed(connection, texts, options, deadline)
         if collection is not None:
             check_width(collection, connection.info)
         return answer, connection.stored
+
+    async def _embed(
+        self,
+        connection: Connection,
+        inputs: Sequence[Input],
+        options: EmbedOptions,
+        deadline: Deadline,
+    ) -> Embeddings:
+        name = connection.info.name
+        self.token_usage.begin(name, options.priority)
+        answer = await connection.pipeline.embed(inputs, options, deadline)
+        self.token_usage.count(name, answer)
+        return answer
 
     def run_maintenance(self) -> None:
         """Publish metrics, count the ingresses, connect to pools, and announce loaded models."""

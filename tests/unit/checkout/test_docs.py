@@ -11,7 +11,7 @@ import yaml
 
 from deployments.cli import main
 from deployments.ingress.asgi import ROUTES
-from deployments.ingress.description.reference import errors_table, limits_table, metrics_table
+from deployments.ingress.description.reference import errors_table, limits_table, metrics_tables
 from deployments.settings.models import ModelList
 from deployments.settings.service import ServeSettings
 from embedder.models.catalogue import CATALOGUE
@@ -72,7 +72,7 @@ def test_the_tables_of_limits_errors_and_metrics_equal_the_code() -> None:
 
     assert limits_table() in page
     assert errors_table() in page
-    assert metrics_table() in (ROOT / "docs" / "cache.md").read_text()
+    assert metrics_tables() in (ROOT / "docs" / "metrics.md").read_text()
 
 
 def test_the_page_of_the_api_names_every_route() -> None:

@@ -1,0 +1,1 @@
+"""Measurements in plain Python, which cost less than a microsecond: histograms and counters."""
