@@ -106,6 +106,7 @@ def _check_exposure(settings: ServeSettings) -> None:
         host=None if client is None else client.http_config.host,
         has_keys=settings.requires_keys,
         haproxy=os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1",
+        tls=client is not None and client.http_config.ssl_certfile is not None,
     )
 
 

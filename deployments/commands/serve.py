@@ -8,8 +8,10 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
+from urllib.parse import urlsplit
 
 from deployments.commands.arguments import Commands, add_command, add_config
+from deployments.launch.exposure import is_loopback
 from deployments.launch.services.description import ServiceDescription
 from deployments.launch.services.instances import services
 
@@ -56,6 +58,8 @@ def run(options: argparse.Namespace) -> int:
             _report(sign_in(launch.service.description))
             if not launch.has_keys:
                 _report("no API keys are set, so it answers on this machine only")
+            elif not _is_private(launch.url):
+                _report("clients on the network send keys without TLS: see docs/access.md")
             launch.watch(_report)
             print(f"embedder: the service ended:\n{launch.tail()}", file=sys.stderr)
     except KeyboardInterrupt:
@@ -73,6 +77,12 @@ def sign_in(service: ServiceDescription) -> str:
         f"Ray's dashboard is at {service.dashboard}; it asks for the token that 'ray "
         f"get-auth-token' prints{token}"
     )
+
+
+def _is_private(url: str) -> bool:
+    """Return whether keys travel by TLS, or do not leave this machine."""
+    address = urlsplit(url)
+    return address.scheme == "https" or is_loopback(address.hostname or "")
 
 
 def _report_orphans() -> None:

@@ -1,4 +1,4 @@
-"""Runs the service on this machine in a child process with Ray, and watches it until it ends.
+"""Starts the service on this machine in a child process with Ray.
 
 The child is `serve run`, as an operator could run it, with the environment that Ray must have
 before it starts. If this process is killed, a second child ends all processes of the service.
@@ -6,16 +6,11 @@ before it starts. If this process is killed, a second child ends all processes o
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,105 +29,20 @@ from deployments.launch.preflight import (
 )
 from deployments.launch.ray_environment import ray_environment
 from deployments.launch.ray_token import make_token
-from deployments.launch.readiness import not_ready, waiting_for
+from deployments.launch.service_process import ServiceProcess
 from deployments.launch.services.announcement import announce
-from deployments.launch.services.description import write_description
 from deployments.launch.services.instances import (
-    REFUSAL_FILE,
     SESSION_FILE,
     ServiceInstance,
-    end,
     remove_folders,
     services,
 )
 from deployments.launch.sizing import ClusterResources, resolve_auto
+from deployments.launch.tls.certificate import CERTIFICATE_VARIABLE, Certificate, without_tls
+from deployments.launch.tls.checks import check_options
 from deployments.logs.output_log import OutputLog, opened_log
 from deployments.settings.service import ServeSettings
-from embedder.core.deadline import Deadline
-from embedder.core.errors import ConfigurationError
 from embedder.core.host import usable_cores
-
-POLL_S = 0.25
-WATCH_S = 5.0
-STOP_S = 45.0
-
-DASHBOARD = re.compile(r"View the dashboard at \S*?(https?://[^\s\x1b]+)")
-"""Where `serve run` prints the address of Ray's dashboard, after the codes of a colour."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceProcess:
-    """A service that is starting or running as a child process.
-
-    Its output is in ``log``; ``output`` is what writes it, None if the process does so itself.
-    """
-
-    process: subprocess.Popen[bytes]
-    service: ServiceInstance
-    url: str
-    log: Path
-    has_keys: bool = False
-    output: OutputLog | None = None
-
-    def wait_until_ready(self, timeout_s: float, progress: Callable[[str], None]) -> None:
-        """Wait until ``/readyz`` says ready; report to ``progress`` which stages are not.
-
-        Raises:
-            ConfigurationError: the service ended, cannot start, or is not ready in time; the
-                message gives the reason, or the end of the log.
-        """
-        deadline = Deadline.after(timeout_s)
-        while not deadline.expired:
-            if self.process.poll() is not None:
-                raise ConfigurationError(f"the service ended while starting:\n{self.tail()}")
-            with contextlib.suppress(FileNotFoundError):
-                raise ConfigurationError(Path(self.service.folder, REFUSAL_FILE).read_text())
-            missing = waiting_for(self.url)
-            if missing is None:
-                self._describe_dashboard()
-                return
-            progress(missing)
-            time.sleep(POLL_S)
-        raise ConfigurationError(f"not ready within {timeout_s:.0f} s:\n{self.tail()}")
-
-    def watch(self, report: Callable[[str], None]) -> None:
-        """Report every change of the service's readiness until the service ends."""
-        reported: str | None = None
-        while self.process.poll() is None:
-            missing = not_ready(self.url)
-            if missing != reported and self.process.poll() is None:
-                report(missing or "every stage answers again")
-                reported = missing
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(WATCH_S)
-
-    def stop(self) -> None:
-        """Stop all processes of the service: gracefully, or at once after another interrupt."""
-        try:
-            if self.process.poll() is None:
-                self.process.send_signal(signal.SIGINT)
-                self.process.wait(STOP_S)
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            pass
-        finally:
-            end(self.service)
-            self.process.wait()
-
-    def _describe_dashboard(self) -> None:
-        """Write the address of Ray's dashboard, which chooses its port, for other commands."""
-        # The last one, because an earlier start may have written to the same file.
-        for address in DASHBOARD.findall(self._printed())[-1:]:
-            described = replace(self.service.description, dashboard=address)
-            write_description(Path(self.service.folder), described)
-
-    def tail(self, lines: int = 20) -> str:
-        """Return the end of the child's output; "" if that is on a device, as a terminal."""
-        if self.output is not None and self.process.poll() is not None:
-            self.output.drain()
-        return "\n".join(self._printed().splitlines()[-lines:])
-
-    def _printed(self) -> str:
-        return self.log.read_text(errors="replace") if self.log.is_file() else ""
 
 
 @contextmanager
@@ -151,9 +61,8 @@ def launched(
     Raises:
         ConfigurationError: a check before the start shows that the configuration cannot work.
     """
-    document = _checked(read_config(config, host=host, port=port), tuned)
-    make_token(os.environ)
-    remove_folders()
+    document = read_config(config, host=host, port=port)
+    certificate = _prepared(document, tuned)
     settings = [loaded.settings for _, loaded, _ in load_applications(document)]
     data = next(map(str, filter(None, map(data_directory, settings))), None)
     with reserved_block([other.block for other in services()]) as block:
@@ -166,10 +75,11 @@ def launched(
             tuned,
             alone=services() == [service],
             addresses=_addresses(document),
+            certificate=certificate,
             replays=any(map(_has_several_ingresses, settings)),
         )
+        has_keys = all(application.requires_keys for application in settings)
         with _watched(service), opened_log(log, environment, service.folder) as output:
-            has_keys = all(application.requires_keys for application in settings)
             process = _run(document, service, environment, output)
             launch = ServiceProcess(process, service, url, log, has_keys, output)
             try:
@@ -178,11 +88,15 @@ def launched(
                 launch.stop()
 
 
-def _checked(document: dict[str, Any], tuned: bool) -> dict[str, Any]:
+def _prepared(document: Mapping[str, Any], tuned: bool) -> Certificate | None:
+    """Check a configuration, make Ray's token, and return the certificate that HAProxy needs."""
     if tuned:
         check_temporary_folder()
+    certificate = check_options(document["http_options"], haproxy=tuned)
     check(document)
-    return document
+    make_token(os.environ)
+    remove_folders()
+    return certificate if tuned else None
 
 
 def _has_several_ingresses(settings: ServeSettings) -> bool:
@@ -230,6 +144,8 @@ def _run(
 ) -> subprocess.Popen[bytes]:
     """Start `serve run` in a separate session, so that only this process receives Ctrl-C."""
     resolved = Path(service.folder, "serve_config.yaml")
+    if environment.get(CERTIFICATE_VARIABLE):
+        document = without_tls(document)  # HAProxy has the certificate
     # Ray listens on one address; for a name it would not find one of IPv6.
     options = {**document["http_options"], "host": _addresses(document)[0]}
     hidden = hide_passwords({**document, "http_options": options}, Path(service.folder))

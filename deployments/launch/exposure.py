@@ -6,6 +6,7 @@ import ipaddress
 import socket
 from collections.abc import Mapping
 
+from deployments.launch.tls.certificate import CERTIFICATE_VARIABLE, KEY_VARIABLE
 from embedder.core.errors import ConfigurationError
 
 
@@ -41,18 +42,31 @@ def with_port(host: str, port: int | str) -> str:
 
 
 def check_machines(
-    cpus: Mapping[str, float], *, host: str | None, has_keys: bool, haproxy: bool
+    cpus: Mapping[str, float],
+    *,
+    host: str | None,
+    has_keys: bool,
+    haproxy: bool,
+    tls: bool = False,
 ) -> None:
     """Check that all machines of the cluster can reach the service, and other callers need a key.
 
     ``cpus`` has the logical CPUs of each machine by its address; a cluster without any waits for
     machines to join. ``host`` is ``http_options.host``, None while Serve does not run. ``haproxy``
-    tells whether HAProxy sends requests to replicas on other machines.
+    tells whether HAProxy sends requests to replicas on other machines, ``tls`` whether the replicas
+    themselves have a certificate.
 
     Raises:
         ConfigurationError: the service listens on a network without keys, or on loopback although
-            HAProxy must reach it from other machines.
+            HAProxy must reach it from other machines; or HAProxy would send requests without TLS to
+            replicas that want it.
     """
+    if haproxy and tls:
+        raise ConfigurationError(
+            "http_options.ssl_certfile is set, but HAProxy answers clients here: leave it out, and "
+            f"name the files by {CERTIFICATE_VARIABLE} and {KEY_VARIABLE} where 'ray start' runs "
+            "(docs/access.md); Serve reads its options when it starts: run 'serve shutdown' first"
+        )
     several = len(cpus) > 1 or not any(cpus.values())
     listens_beyond = host is not None and not is_loopback(host)
     if not has_keys and (several or listens_beyond):

@@ -12,6 +12,7 @@ Ray writes HAProxy's whole configuration, and no variable of Ray reaches these l
   connections.
 - HAProxy's counters would be shown on every interface, to callers without a key.
 - Every user of the machine could write to HAProxy's admin socket, which controls it.
+- Ray's HAProxy has no certificate (`tls.haproxy_tls`).
 - Ray's HAProxy reaches the replicas of its machine at 127.0.0.1, also if they listen on another
   address; and it listens on one address, although ``localhost`` or ``::`` may stand for two.
 - HAProxy would log every request; now it logs those that no ingress replica has answered.
@@ -30,6 +31,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from deployments.launch.exposure import with_port
+from deployments.launch.tls.certificate import CERTIFICATE_VARIABLE
 
 PROGRAM_VARIABLE = "RAY_SERVE_HAPROXY_BINARY_PATH"
 
@@ -172,7 +174,13 @@ def main() -> NoReturn:
         config = Path(arguments[arguments.index("-f") + 1])
         replays = REPLAYED in os.environ.get(RETRY_VARIABLE, "")
         addresses = list(filter(None, os.environ.get(ADDRESSES_VARIABLE, "").split(",")))
-        config.write_text(revised(config.read_text(), replays=replays, addresses=addresses))
+        text = config.read_text()
+        if os.environ.get(CERTIFICATE_VARIABLE):
+            # Imported only here, because it takes time at every reload of HAProxy.
+            from deployments.launch.tls.haproxy_tls import prepare
+
+            text = prepare(config, text, watched="-c" not in arguments)
+        config.write_text(revised(text, replays=replays, addresses=addresses))
     os.environ.pop(PROGRAM_VARIABLE, None)  # it names this program
     binary = get_haproxy_binary()
     os.execv(binary, [binary, *arguments])  # noqa: S606 - no shell

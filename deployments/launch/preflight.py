@@ -22,6 +22,7 @@ from deployments.launch.exposure import is_loopback, listening_addresses, with_p
 from deployments.launch.model_list import listed_models
 from deployments.launch.ports import listener
 from deployments.launch.services.instances import services
+from deployments.launch.tls.certificate import CERTIFICATE_OPTION, Certificate
 from deployments.settings.keys_file import check_keys_file
 from deployments.settings.models import ModelList
 from deployments.settings.service import ServeSettings
@@ -105,7 +106,8 @@ def base_url(document: Mapping[str, Any]) -> str:
     """Return the URL under which the routes of this service are."""
     host, port = (document["http_options"][key] for key in DEFAULT_HTTP_OPTIONS)
     prefixes = [str(one.get("route_prefix") or "/") for one in _applications(document)] or ["/"]
-    return f"http://{with_port(str(host), port)}{prefixes[0].rstrip('/')}"
+    scheme = "https" if document["http_options"].get(CERTIFICATE_OPTION) else "http"
+    return f"{scheme}://{with_port(str(host), port)}{prefixes[0].rstrip('/')}"
 
 
 def check(document: Mapping[str, Any]) -> None:
@@ -136,10 +138,11 @@ def check_contents(document: Mapping[str, Any], *, fetch: bool = True) -> None:
 
     Raises:
         ConfigurationError: an argument is unknown or out of its bounds, a model is missing or
-            unsafe, the keys file cannot be used, the service would be open to the network
-            without keys, or traces cannot be sent.
+            unsafe, the keys file cannot be used, a certificate has no key, the service would be
+            open to the network without keys, or traces cannot be sent.
     """
     check_exposure(document)
+    Certificate.of_options(document["http_options"])
     if tracing := document.get("tracing_config"):
         check_tracing(tracing)
     for _, loaded, models in load_applications(document):

@@ -16,6 +16,7 @@ from pathlib import Path
 from deployments.launch.haproxy import ADDRESSES_VARIABLE, PROGRAM, REPLAYED, RETRY_VARIABLE
 from deployments.launch.ports import ray_ports
 from deployments.launch.services.instances import MARK_VARIABLE, ServiceInstance
+from deployments.launch.tls.certificate import NO_TLS, Certificate
 from deployments.logs.output_log import HAPROXY_SOCKET, ROTATION
 from deployments.rpc import message_size
 
@@ -90,22 +91,15 @@ def ray_environment(
     alone: bool,
     replays: bool = True,
     addresses: Sequence[str] = (),
+    certificate: Certificate | None = None,
 ) -> Mapping[str, str]:
     """Return the environment of the child process; the operator's variables override ours.
 
     Without ``replays`` HAProxy repeats no request, for a service with only one ingress replica. It
-    listens on ``addresses``.
+    listens on ``addresses``, by TLS where there is a ``certificate``.
     """
-    folder = Path(service.folder)
     defaults = {
-        # By default HAProxy's files have fixed names, which two services would share.
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
-        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
-        # By default its messages go to port 514 of this machine, where usually no process listens.
-        "RAY_SERVE_HAPROXY_LOG_TARGET": str(folder / HAPROXY_SOCKET),
+        **_haproxy_files(Path(service.folder)),
         # A stopping replica keeps listening for external load balancers to notice; there are none.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         **ray_ports(service.block, alone=alone),
@@ -114,11 +108,29 @@ def ray_environment(
         "PYTHONUNBUFFERED": "1",
         **(THROUGHPUT if tuned else {}),
     }
-    own = {MARK_VARIABLE: service.mark, ADDRESSES_VARIABLE: ",".join(addresses)}
+    own = {
+        MARK_VARIABLE: service.mark,
+        ADDRESSES_VARIABLE: ",".join(addresses),
+        # Empty ones replace those of a cluster's nodes, which this service's URL would not show.
+        **(NO_TLS if certificate is None else certificate.variables),
+    }
     environment = {**defaults, **os.environ, **own}
     # It names the Ray of a running service, which this service would replace.
     environment.pop("RAY_ADDRESS", None)
     return environment
+
+
+def _haproxy_files(folder: Path) -> dict[str, str]:
+    return {
+        # By default HAProxy's files have fixed names, which two services would share.
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        # By default its messages go to port 514 of this machine, where usually no process listens.
+        "RAY_SERVE_HAPROXY_LOG_TARGET": str(folder / HAPROXY_SOCKET),
+    }
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import ray
 from ray.serve import Application, Deployment
+from ray.serve.config import HTTPOptions
 
 from deployments.app import build
 from deployments.launch.services.instances import MARK_VARIABLE, REFUSAL_FILE, ServiceInstance
@@ -174,7 +175,7 @@ def _run_on(monkeypatch: pytest.MonkeyPatch, addresses: Sequence[str], *, host: 
         for address in addresses
     ]
     total = {name: amount * len(nodes) for name, amount in resources.items()}
-    client = SimpleNamespace(http_config=SimpleNamespace(host=host))
+    client = SimpleNamespace(http_config=HTTPOptions(host=host))
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     monkeypatch.setattr(ray, "cluster_resources", lambda: total)
     monkeypatch.setattr(ray, "nodes", lambda: nodes)

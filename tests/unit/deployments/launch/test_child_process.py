@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from ray._private.services import canonicalize_bootstrap_address
 
-from deployments.launch.child_process import ServiceProcess, serve_command
+from deployments.launch.child_process import serve_command
+from deployments.launch.service_process import ServiceProcess
 from deployments.launch.services.instances import MARK_VARIABLE, SESSION_FILE, ServiceInstance
 from embedder.core.errors import ConfigurationError
 from tests.unit.waiting import LONG_S, eventually

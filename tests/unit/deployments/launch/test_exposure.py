@@ -104,3 +104,10 @@ def test_an_address_of_ipv6_has_brackets_before_its_port() -> None:
         "10.0.0.1:80",
         "h:80",
     ]
+
+
+@pytest.mark.parametrize("cpus", [ONE, THREE])
+def test_replicas_behind_haproxy_have_no_certificate(cpus: dict[str, float]) -> None:
+    with pytest.raises(ConfigurationError, match=r"ssl_certfile.*SERVICE_TLS_CERTIFICATE.*docs"):
+        check_machines(cpus, host="0.0.0.0", has_keys=True, haproxy=True, tls=True)
+    check_machines(cpus, host="0.0.0.0", has_keys=True, haproxy=False, tls=True)

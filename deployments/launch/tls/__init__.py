@@ -1,0 +1,1 @@
+"""TLS for clients: the certificate, and how HAProxy gets it."""
