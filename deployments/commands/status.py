@@ -57,6 +57,7 @@ def _text(status: ServiceStatus) -> str:
         "configuration": status.config,
         "data": status.data_directory or "memory",
         "dashboard": status.dashboard,
+        "logs": status.logs,
         "token file": status.token_file,
         "RAY_ADDRESS": status.ray_address,
         "processes": " ".join(map(str, status.processes)),

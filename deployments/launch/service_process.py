@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import signal
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from deployments.launch.readiness import not_ready, waiting_for
-from deployments.launch.services.description import write_description
+from deployments.launch.services.announcement import describe_ray
 from deployments.launch.services.instances import REFUSAL_FILE, ServiceInstance, end
 from deployments.logs.output_log import OutputLog
 from embedder.core.deadline import Deadline
@@ -21,9 +20,6 @@ from embedder.core.errors import ConfigurationError
 POLL_S = 0.25
 WATCH_S = 5.0
 STOP_S = 45.0
-
-DASHBOARD = re.compile(r"View the dashboard at \S*?(https?://[^\s\x1b]+)")
-"""Where `serve run` prints the address of Ray's dashboard, after the codes of a colour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +51,7 @@ class ServiceProcess:
                 raise ConfigurationError(Path(self.service.folder, REFUSAL_FILE).read_text())
             missing = waiting_for(self.url)
             if missing is None:
-                self._describe_dashboard()
+                describe_ray(self.service, self._printed(), self.process.pid)
                 return
             progress(missing)
             time.sleep(POLL_S)
@@ -83,13 +79,6 @@ class ServiceProcess:
         finally:
             end(self.service)
             self.process.wait()
-
-    def _describe_dashboard(self) -> None:
-        """Write the address of Ray's dashboard, which chooses its port, for other commands."""
-        # The last one, because an earlier start may have written to the same file.
-        for address in DASHBOARD.findall(self._printed())[-1:]:
-            described = replace(self.service.description, dashboard=address)
-            write_description(Path(self.service.folder), described)
 
     def tail(self, lines: int = 20) -> str:
         """Return the end of the child's output; "" if that is on a device, as a terminal."""

@@ -49,6 +49,7 @@ class ServiceStatus:
     config: str | None = None
     data_directory: str | None = None
     dashboard: str | None = None
+    logs: str | None = None
     token_file: str | None = None
     ray_address: str | None = None
     processes: list[int] = field(default_factory=list)
@@ -83,6 +84,7 @@ def _status(one: Candidate, environment: Mapping[str, str]) -> ServiceStatus:
         config=described.config,
         data_directory=service.data_directory,
         dashboard=described.dashboard,
+        logs=described.logs,
         token_file=described.token_file,
         ray_address=one.ray_address,
         processes=service.processes(),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
+from dataclasses import replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +14,9 @@ from deployments.launch.ray_token import stored_token
 from deployments.launch.services.description import ServiceDescription, write_description
 from deployments.launch.services.instances import MARK_FILE, PREFIX, ServiceInstance
 from deployments.launch.services.process_table import start_time
+
+DASHBOARD = re.compile(r"View the dashboard at \S*?(https?://[^\s\x1b]+)")
+"""Where `serve run` prints the address of Ray's dashboard, after the codes of a colour."""
 
 
 def announce(port: int, data: str | None, block: range, url: str, config: Path) -> ServiceInstance:
@@ -36,3 +41,19 @@ def announce(port: int, data: str | None, block: range, url: str, config: Path) 
     # Last, because other processes look for this file.
     Path(folder, MARK_FILE).write_text(service.mark)
     return service
+
+
+def describe_ray(service: ServiceInstance, printed: str, driver: int) -> None:
+    """Write where Ray's dashboard and Serve's logs are, for other commands.
+
+    ``printed`` is the output of `serve run`, whose process id is ``driver``: Ray ends the name of
+    its folder with it.
+    """
+    # The last address, because an earlier start may have written to the same file.
+    dashboard = next(reversed(DASHBOARD.findall(printed)), None)
+    parent = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
+    logs = next(Path(parent, "ray").glob(f"session_*_{driver}/logs/serve"), None)
+    described = replace(
+        service.description, dashboard=dashboard, logs=None if logs is None else str(logs)
+    )
+    write_description(Path(service.folder), described)

@@ -19,7 +19,7 @@ class ServiceDescription:
     ``url`` has its routes. ``config`` is the path of its Serve configuration, ``started_in`` the
     working folder of `embedder serve`, ``started_at`` a time in ISO 8601. ``token_file`` has the
     token of its Ray; None if Ray requires none or `RAY_AUTH_TOKEN` holds it. ``dashboard`` is the
-    URL of Ray's dashboard; None until the service is ready.
+    URL of Ray's dashboard, ``logs`` the folder of Serve's logs; None until the service is ready.
     """
 
     url: str
@@ -29,6 +29,7 @@ class ServiceDescription:
     token_file: str | None = None
     version: str | None = None
     dashboard: str | None = None
+    logs: str | None = None
 
 
 def write_description(folder: Path, description: ServiceDescription) -> None:

@@ -71,7 +71,7 @@ def candidate(folder: Path, url: str, *, attended: bool = True) -> Candidate:
     started = start_time(os.getpid()) if attended else -1
     service = ServiceInstance(8000, "/data", os.getpid(), started or 0, str(folder), 20_000)
     described = ServiceDescription(
-        url, "/c.yaml", "/here", "2026-01-01", str(folder / "token"), "1.2", url
+        url, "/c.yaml", "/here", "2026-01-01", str(folder / "token"), "1.2", url, "/tmp/logs"
     )
     write_description(folder, described)
     return Candidate("10.0.0.1:6379", service, url, "/here", str(service))
@@ -138,7 +138,7 @@ def test_the_command_prints_every_service_and_exits_with_0(
     assert main(["status"]) == 0
     text = capsys.readouterr().out
     assert text.startswith(f"{url}  ready\n  models         all-MiniLM-L6-v2, small\n")
-    for name in ("version", "started", "data", "dashboard", "token file", "RAY_ADDRESS"):
+    for name in ("version", "started", "data", "dashboard", "logs", "token file", "RAY_ADDRESS"):
         assert f"\n  {name}  " in text
     assert "Ray at 10.0.0.1:1: " in text
     assert main(["status", "--json", "--address", url]) == 0
