@@ -21,12 +21,15 @@ from embedder.settings.assignments import Assignments
 from embedder.settings.presets import PRESETS, PresetName
 from embedder.settings.problems import PREFIX, SEPARATOR, describe_errors
 from embedder.settings.tree import Path as SettingPath
-from embedder.settings.tree import Settings, settings_of
+from embedder.settings.tree import Settings, settings_of, type_at
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+FILE = "_FILE"
+"""The end of the name of a variable whose value is the path of a file, as secrets are mounted."""
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
@@ -56,21 +59,20 @@ def load(
     variables like ``EMBEDDER_BATCHING__MAX_TOKENS``, in upper or lower case; None reads none.
     ``file`` is a YAML or TOML file, by its suffix, or the content of one. Texts in arguments and
     variables are parsed as JSON if they start like a list or an object and the setting is not a
-    text, and ``null`` means None if the setting allows None.
+    text, and ``null`` means None if the setting allows None. A variable whose name ends in `FILE`,
+    like ``EMBEDDER_INDEX__URL_FILE``, holds the path of a file that holds the value.
 
     Mappings of several sources are merged. An empty mapping removes the entries of sources with
     less priority, except for a section.
 
     Raises:
-        ConfigurationError: the file cannot be read, a key is unknown or a value invalid. The
+        ConfigurationError: a file cannot be read, a key is unknown or a value invalid. The
             message has a line for every problem, with its origin.
     """
     assignments = Assignments(kind)
     origin = f"file {file.name}" if isinstance(file, Path) else "file"
     assignments.add((), _read(file) if isinstance(file, Path) else file or {}, origin)
-    variables = environment or {}
-    for path, name in _by_length(variables):
-        assignments.add(path, variables[name], f"environment {name}", as_text=True)
+    _add_variables(assignments, kind, environment or {})
     for key, value in (arguments or {}).items():
         assignments.add(tuple(key.split(".")), value, "argument", as_text=True)
     problems = assignments.problems
@@ -109,6 +111,38 @@ def _read(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
         raise ConfigurationError(f"{path} must hold names and values at its top")
     return content
+
+
+def _add_variables(
+    assignments: Assignments, kind: type[Settings], variables: Mapping[str, str]
+) -> None:
+    for path, name in _by_length(variables):
+        value = variables[name]
+        if (setting := _named_by_file(kind, path)) is not None:
+            if name[: -len(FILE)] in variables:
+                raise ConfigurationError(f"{name} and {name[: -len(FILE)]} are both set")
+            path, value = setting, _read_value(name, Path(value))
+        assignments.add(path, value, f"environment {name}", as_text=True)
+
+
+def _named_by_file(kind: type[Settings], path: SettingPath) -> SettingPath | None:
+    """Return the setting whose value is in the file that a variable names; None: it names none.
+
+    A setting may itself end like that.
+    """
+    *section, name = path
+    setting = (*section, name.removesuffix(FILE.lower()))
+    is_file = setting != path and type_at(kind, path) is None
+    return setting if is_file and type_at(kind, setting) is not None else None
+
+
+def _read_value(name: str, path: Path) -> str:
+    """Return the content of a file without the end of its last line, as editors write it."""
+    try:
+        return path.read_text("utf-8").rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigurationError(f"{name}: cannot read {path}: {reason}") from None
 
 
 def _by_length(environment: Mapping[str, str]) -> list[tuple[SettingPath, str]]:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.settings.service import ServeSettings
+from embedder.core.errors import ConfigurationError
 from embedder.settings.model import BatchSettings, EmbedderSettings, ModelSettings
 from embedder.settings.problems import variable_name
 from embedder.settings.sources import explain, load
@@ -131,6 +132,56 @@ def test_a_variable_is_parsed_by_the_type_of_its_setting(
 
     rows = {row[0]: row for row in explain(loaded)}
     assert rows[path][1:3] == (expected, f"environment {name}")
+
+
+def test_a_variable_may_name_the_file_that_holds_the_value(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text("postgresql://me:p ss@host/points\n")
+    environment = {"EMBEDDER_INDEX__URL_FILE": str(file), "embedder_batching__max_items_file": ""}
+    number = tmp_path / "number"
+    number.write_text("7\r\n")
+    environment["embedder_batching__max_items_file"] = str(number)
+    loaded = load(ServeSettings, environment=environment)
+
+    assert loaded.settings.index.url is not None
+    assert loaded.settings.index.url.get_secret_value() == "postgresql://me:p ss@host/points"
+    assert loaded.settings.batching.max_items == 7
+    assert loaded.origins["index.url"] == "environment EMBEDDER_INDEX__URL_FILE"
+
+
+def test_a_setting_that_ends_in_file_is_a_setting(tmp_path: Path) -> None:
+    loaded = load(ServeSettings, environment={"EMBEDDER_KEYS_FILE": "/run/secrets/keys"})
+
+    assert loaded.settings.keys_file == "/run/secrets/keys"
+    assert loaded.settings.keys == ()
+
+
+def test_a_file_that_cannot_be_read_is_named_and_its_content_is_not(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"secret \xff")
+
+    with pytest.raises(
+        ConfigurationError, match=rf"^EMBEDDER_INDEX__URL_FILE: .*{missing}: No such"
+    ):
+        load(ServeSettings, environment={"EMBEDDER_INDEX__URL_FILE": str(missing)})
+    with pytest.raises(ConfigurationError, match=f"cannot read {binary}") as refused:
+        load(ServeSettings, environment={"EMBEDDER_INDEX__URL_FILE": str(binary)})
+    assert "secret" not in str(refused.value)
+
+
+def test_a_value_and_the_file_of_a_value_are_refused_together(tmp_path: Path) -> None:
+    file = tmp_path / "name"
+    file.write_text("a")
+    environment = {"EMBEDDER_MODEL__NAME": "b", "EMBEDDER_MODEL__NAME_FILE": str(file)}
+
+    with pytest.raises(ConfigurationError, match=r"NAME_FILE and EMBEDDER_MODEL__NAME are both"):
+        load(EmbedderSettings, environment=environment)
+
+
+def test_a_variable_that_ends_in_file_and_names_no_setting_is_unknown() -> None:
+    with pytest.raises(ConfigurationError, match="model"):
+        load(EmbedderSettings, environment={"EMBEDDER_MODEL__NAMES_FILE": "/missing"})
 
 
 def test_arguments_are_a_tree_or_dotted_paths_or_section_objects() -> None:
