@@ -6,7 +6,7 @@ CLUSTER ?= cluster.yaml
 SERVED ?= serve_cluster.yaml
 BIN := .venv/bin
 
-.PHONY: help install serve deploy test stores wheel monitor monitoring faults fuzz drill clients check cluster kubernetes nodes bench overload clean
+.PHONY: help install serve deploy test stores wheel monitor monitoring faults fuzz drill clients check cluster kubernetes image nodes bench overload clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -96,6 +96,9 @@ cluster: install  ## Start the Ray cluster of CLUSTER (cluster.yaml) and deploy 
 
 kubernetes: install  ## Write the manifests of deploy/kubernetes; SCHEMA=FILE checks each RayService
 	$(BIN)/python -m deploy.kubernetes $(if $(SCHEMA),--schema $(SCHEMA))
+
+image:  ## Build the image on a base of Debian's packages, and try it (as root; docs/docker.md)
+	deploy/try_image.sh
 
 nodes: install  ## Test the service on several nodes (network namespaces need root)
 	$(BIN)/pytest tests/nodes
