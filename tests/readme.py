@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 README = Path(__file__).parents[1] / "README.md"
 
-_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FLAGS = re.MULTILINE | re.DOTALL
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", _FLAGS)
 _NUMBER = re.compile(r"-?\d+\.\d+")
 
 
@@ -18,6 +20,15 @@ class Command:
 
     line: str
     answer: str
+
+
+def runnable(text: str) -> list[Command]:
+    """Return every command of the console blocks of a page that a test can run, with its output.
+
+    The comment ``<!-- not run: REASON -->`` before a block excludes it.
+    """
+    kept = re.sub(r"^<!-- not run: .+ -->\n```console\n.*?^```$", "", text, flags=_FLAGS)
+    return _commands(fenced(kept, "console"))
 
 
 def fenced(text: str, language: str) -> list[str]:
@@ -37,8 +48,12 @@ def run_block(block: str) -> None:
 
 def commands() -> list[Command]:
     """Return every ``$ command`` of the console blocks with its output."""
+    return _commands(blocks("console"))
+
+
+def _commands(blocks: Iterable[str]) -> list[Command]:
     found = []
-    for block in blocks("console"):
+    for block in blocks:
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             line, _, answer = part.partition("\n")
             found.append(Command(line, answer.strip()))

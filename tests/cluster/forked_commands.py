@@ -1,7 +1,7 @@
 """Runs commands of ``embedder``, each in a process that is forked from one with all imports.
 
-As a program it reads a JSON list of arguments a line, and writes the status and the output of the
-command as a line of JSON. The imports of a command take longer than its work.
+As a program it reads the arguments and the working folder of a command from a line of JSON, and
+writes its status and output as another line. The imports of a command take longer than its work.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
@@ -30,11 +31,11 @@ class ForkedCommands:
             text=True,
         )
 
-    def run(self, *arguments: str) -> str:
-        """Return what a command prints, which must succeed."""
+    def run(self, *arguments: str, folder: Path | None = None) -> str:
+        """Return what a command prints, which must succeed, also in another working folder."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(arguments) + "\n")
+        self._process.stdin.write(json.dumps([arguments, str(folder or Path.cwd())]) + "\n")
         self._process.stdin.flush()
         done = json.loads(self._process.stdout.readline())
         assert done["status"] == 0, done["errors"]
@@ -55,16 +56,17 @@ def main() -> None:
     import deployments.operations.running_service  # noqa: F401
 
     for line in sys.stdin:
-        sys.stdout.write(json.dumps(_forked(json.loads(line))) + "\n")
+        sys.stdout.write(json.dumps(_forked(*json.loads(line))) + "\n")
         sys.stdout.flush()
 
 
-def _forked(arguments: Sequence[str]) -> dict[str, Any]:
+def _forked(arguments: Sequence[str], folder: str) -> dict[str, Any]:
     with TemporaryFile() as output, TemporaryFile() as errors:
         child = os.fork()
         if child == 0:
             os.dup2(output.fileno(), 1)
             os.dup2(errors.fileno(), 2)
+            os.chdir(folder)
             os._exit(_status(arguments))
         _, status = os.waitpid(child, 0)
         output.seek(0)
