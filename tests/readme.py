@@ -27,7 +27,7 @@ def runnable(text: str) -> list[Command]:
 
     The comment ``<!-- not run: REASON -->`` before a block excludes it.
     """
-    kept = re.sub(r"^<!-- not run: .+ -->\n```console\n.*?^```$", "", text, flags=_FLAGS)
+    kept = re.sub(r"^<!-- not run: [^\n]+ -->\n```console\n.*?^```$", "", text, flags=_FLAGS)
     return _commands(fenced(kept, "console"))
 
 

@@ -49,8 +49,9 @@ def test_every_command_of_the_runbook_succeeds(
     }
     (folder / "backups").mkdir()
     found = [one for page in PAGES for one in runnable((ROOT / "docs" / page).read_text())]
-    for command in found:
-        line = command.line
+    # A command that the pages repeat, like the list of collections, runs once.
+    lines = list(dict.fromkeys(command.line for command in found))
+    for line in lines:
         for place, own in places.items():
             line = line.replace(place, own)
         program, *arguments = shlex.split(line)
@@ -62,4 +63,4 @@ def test_every_command_of_the_runbook_succeeds(
             assert json.loads(done.stdout), line
     commands.run("index", "delete", COLLECTION, "--yes")
 
-    assert len(found) >= 25
+    assert len(lines) >= 20
