@@ -23,7 +23,8 @@ from embedder.models.catalogue import model_names
 APPLICATIONS = "/api/serve/applications/"
 """The path in Ray's dashboard with the configuration that was deployed last."""
 
-ANSWER_S = 10.0
+ANSWER_S = 30.0
+"""The first answer of the dashboard takes seconds: it connects to Ray before."""
 
 ORPHANED = "its 'embedder serve' was killed; 'embedder stop' ends the remaining processes"
 FOREIGN = "'embedder serve' did not start this Ray; 'serve status' shows what it runs"

@@ -1,4 +1,4 @@
-"""A client that repeats what a failing service may refuse, as docs/operations.md asks of clients.
+"""A client that repeats what a failing service may refuse, as docs/failures.md asks of clients.
 
 Lost connections and 429, 502, 503 and 504 are repeated, at the next address, until the deadline of
 the request. Any other answer is final.
