@@ -5,20 +5,14 @@ from __future__ import annotations
 from ray.exceptions import RayTaskError
 from starlette.exceptions import HTTPException
 
-from deployments.ingress.errors.responses import InvalidRequest
-from deployments.ingress.errors.statuses import HTTP_CODES, STATUSES
-from embedder.core.errors import EmbedderError, InvalidInput
+from deployments.ingress.errors.responses import InvalidRequest, error_code
+from deployments.ingress.errors.statuses import STATUSES
+from embedder.core.errors import EmbedderError
 
 
 def reason_of(error: Exception) -> str:
-    """Return a stable name of an error, one of few; clients cannot make new ones."""
-    if isinstance(error, EmbedderError):
-        return error.code
-    if isinstance(error, InvalidRequest):
-        return InvalidInput.code
-    if isinstance(error, HTTPException):
-        return HTTP_CODES.get(error.status_code, f"http_{error.status_code}")
-    return "internal_error"
+    """Return the code of an error, also of one whose code clients do not see."""
+    return error.code if isinstance(error, EmbedderError) else error_code(error)
 
 
 def is_fault(error: Exception) -> bool:

@@ -16,6 +16,7 @@ from deployments.ingress.middleware.context import RequestContext
 from deployments.logs.one_line import fields, shortened
 from deployments.logs.replica_log import EVENT, replica_fields
 from deployments.settings.logs import LogSettings
+from deployments.tracing.tracer import request_span
 
 logger = logging.getLogger("ray.serve")
 
@@ -92,9 +93,15 @@ class RequestLog:
             self._write(logging.INFO, "request", request)
 
     def _write(self, level: int, event: str, request: FinishedRequest) -> None:
-        values = request.fields()
+        values = {**request.fields(), **_trace()}
         # Serve's own filter would replace `route` by the prefix of the application.
         extra = {**self._replica, **values, EVENT: event, "skip_context_filter": True}
         if request_id := request.context.request_id:
             extra["request_id"] = request_id
         logger.log(level, "%s: %s", event, fields(values), extra=extra)
+
+
+def _trace() -> Mapping[str, str]:
+    """Return the id of the trace in which the request is recorded, none if it is not."""
+    span = request_span()
+    return {} if span is None else {"trace_id": span.contexts[0].split("-")[1]}

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.sdk.trace import TracerProvider
 from ray.serve.schema import EncodingType
 
 from deployments.ingress.middleware.context import RequestContext
@@ -155,6 +156,19 @@ async def test_the_sampled_line_in_text(tmp_path: Path) -> None:
     assert " embedder_Ingress ab12 mine -- request: method=POST route=/v1/embeddings " in line
     assert "status=200" in line
     assert line.endswith('key="team a"')
+
+
+def test_a_recorded_request_names_its_trace(caplog: pytest.LogCaptureFixture) -> None:
+    log = RequestLog(LogSettings(access_ratio=1.0))
+    with (
+        caplog.at_level(logging.INFO, "ray.serve"),
+        TracerProvider().get_tracer("test").start_as_current_span("request") as span,
+    ):
+        log.write(_finished())
+
+    trace_id = f"{span.get_span_context().trace_id:032x}"
+    assert caplog.records[0].__dict__["trace_id"] == trace_id
+    assert f" trace_id={trace_id}" in caplog.text
 
 
 def _quoting(*_: Any, **__: Any) -> NoReturn:
