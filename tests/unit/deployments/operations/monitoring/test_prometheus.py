@@ -22,7 +22,6 @@ from deployments.operations.monitoring.prometheus import (
     started,
 )
 from embedder.core.errors import ConfigurationError
-from tests.unit.waiting import eventually
 
 FILES = Path(__file__).parents[5] / "monitoring"
 
@@ -175,23 +174,22 @@ def test_a_folder_without_the_files_is_named(session: Path, program: Path, tmp_p
 
 
 @needs_prometheus
-def test_prometheus_reads_the_nodes_of_the_session_and_follows_them(session: Path) -> None:
+def test_prometheus_starts_with_the_nodes_of_the_session_and_follows_them(session: Path) -> None:
     with started(FILES, session, _free_port()) as prometheus:
         (folder,) = _folders(prometheus.process.args)
         config = yaml.safe_load((folder / "prometheus.yml").read_text())
-        assert prometheus.is_ready()
-        assert eventually(lambda: prometheus.query("count(up)") == [1.0])
+        (nodes,) = config["scrape_configs"][0]["file_sd_configs"][0]["files"]
+        assert prometheus.query("vector(1)") == [1.0]
         assert (folder.stat().st_mode & 0o077) == 0
+        assert config["rule_files"] == [str(FILES / "alerts.yml")]
 
         _list_nodes(session, "127.0.0.1:1", "127.0.0.1:2")
         prometheus.set_nodes(session)
-        assert eventually(lambda: prometheus.query("count(up)") == [2.0])
+        assert json.loads(Path(nodes).read_text())[0]["targets"][1] == "127.0.0.1:2"
         # The file is missing while the service starts again.
         (session / DISCOVERY_FILE).unlink()
         prometheus.set_nodes(session)
-
-        assert config["rule_files"] == [str(FILES / "alerts.yml")]
-        assert json.loads((folder / "nodes.json").read_text())[0]["targets"][1] == "127.0.0.1:2"
+        assert json.loads(Path(nodes).read_text())[0]["targets"][1] == "127.0.0.1:2"
     assert prometheus.process.returncode == 0
     assert not folder.exists()
 
