@@ -38,8 +38,8 @@ class ColocatedEncoder:
     """Encodes the batches of its placement by ``local``, and the others by ``remote``."""
 
     def __init__(self, remote: RemoteStage, local: BatchingEncoder, placement: Placement) -> None:
+        self.local = local
         self._remote = remote
-        self._local = local
         self._takes_all = placement == "colocated"
 
     @classmethod
@@ -62,15 +62,15 @@ class ColocatedEncoder:
     @property
     def stats(self) -> BatcherStats:
         """Return a copy of the statistics of this process's encoder."""
-        return replace(self._local.batcher.stats)
+        return replace(self.local.batcher.stats)
 
     async def encode(
         self, tokens: TokenBatch, *, priority: Priority, deadline: Deadline
     ) -> Encoded:
         """Return float32[n, width], pooled, before normalisation, in order; and its timings."""
-        if self._takes_all or (self._local.idle and self._remote.idle):
+        if self._takes_all or (self.local.idle and self._remote.idle):
             try:
-                return await self._local.encode(tokens, priority=priority, deadline=deadline)
+                return await self.local.encode(tokens, priority=priority, deadline=deadline)
             except DeadlineExceeded:
                 raise
             except Exception as error:  # noqa: BLE001 - the deployment may succeed

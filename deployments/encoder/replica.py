@@ -10,7 +10,10 @@ from typing import Any
 from ray import serve
 
 from deployments.autoscaling.reports import INITIAL_RATE, QUEUED, RATE
+from deployments.encoder.batch_metrics import BatchMetrics
 from deployments.logs.replica_log import configure_replica_log
+from deployments.metrics.encoding import COST, MODELS
+from deployments.metrics.publisher import MetricPublisher
 from deployments.rpc.model_updates import ModelUpdates
 from deployments.rpc.replica_name import ReplicaStats, replica_id
 from deployments.settings.encoders import EncoderDeployment
@@ -40,6 +43,10 @@ class EncoderReplica:
         self._encoders = EncoderPool(settings)
         self._pinned = ModelUpdates(self._encoders, serves=pool.serves if pool else None)
         self._tracer = service_tracer(replica_id())
+        self._batch_metrics = BatchMetrics()
+        self._metrics, self._cost = MetricPublisher(MODELS), MetricPublisher(COST)
+        self._dollars_per_s = ((pool and pool.replicas.dollars_per_hour) or 0.0) / 3600.0
+        self._began = time.monotonic()
         self._batches_seen = 0
         self._progress_s = time.monotonic()
 
@@ -94,8 +101,17 @@ class EncoderReplica:
             INITIAL_RATE: self._encoders.tuned_tokens_per_s,
         }
 
+    def _publish(self) -> None:
+        self._batch_metrics.publish(self._encoders.loaded.values())
+        for name, loads in self._encoders.load_stats().items():
+            self._metrics.publish(loads.numbers(), name)
+        dollars = self._dollars_per_s * (time.monotonic() - self._began)
+        self._cost.publish({"dollars": dollars})
+
     async def check_health(self) -> None:
         """Unload idle models, and fail if batches are pending and none has ended for `STUCK_S`.
+
+        Publish the metrics as well.
 
         An idle replica computes a batch of one token, so that a broken device is noticed.
 
@@ -103,6 +119,7 @@ class EncoderReplica:
             RuntimeError: no batch has ended for `STUCK_S`.
         """
         encoders = self._encoders
+        self._publish()
         await encoders.unload_idle()
         if encoders.idle:
             await encoders.probe()

@@ -20,6 +20,7 @@ from embedder.core.tracing import step
 from embedder.index.contract.health import IndexStats
 from embedder.index.contract.points import CollectionInfo, Consistency, Hit, Query
 from embedder.index.vector_index import VectorIndex
+from embedder.measurements.histogram import SECONDS, Histogram
 from embedder.pipeline.threads import QueueStats
 
 P = ParamSpec("P")
@@ -69,10 +70,14 @@ class RemoteShard:
 
     ``searched`` has the description of each collection, by name, at its last search. ``submitted``
     counts the queries and the other reads. ``calls`` searches are sent at once to each replica.
+    ``seconds`` gets the duration of each call.
     """
 
-    def __init__(self, name: str, handle: Handle, calls: int = 2) -> None:
+    def __init__(
+        self, name: str, handle: Handle, calls: int = 2, seconds: Histogram | None = None
+    ) -> None:
         self.name = name
+        self._seconds = Histogram(SECONDS) if seconds is None else seconds
         self.submitted = 0
         self.searched: dict[str, CollectionInfo] = {}
         self._client = HandleClient(name, handle)
@@ -104,7 +109,7 @@ class RemoteShard:
         how = METHODS[method.__name__]
         size = how.size(*arguments)
         self.submitted += how.threads == "read"
-        with step("index") as span:
+        with self._seconds.time(), step("index") as span:
             span.set(shard=self.name, method=method.__name__)
             sent = await self._client.call(
                 "call",

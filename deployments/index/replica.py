@@ -21,7 +21,7 @@ from deployments.index.client import ShardStats
 from deployments.index.methods import METHODS, Method
 from deployments.index.read_meter import ReadMeter
 from deployments.logs.replica_log import configure_replica_log
-from deployments.metrics.index import INDEX
+from deployments.metrics.index import INDEX, INDEX_STORE
 from deployments.metrics.publisher import MetricPublisher
 from deployments.metrics.queues import QUEUES
 from deployments.rpc.replica_name import replica_id
@@ -29,6 +29,7 @@ from deployments.settings.service import ServeSettings
 from embedder.index.contract.health import IndexHealth
 from embedder.index.storage.disk.lock import DirectoryLock
 from embedder.index.vector_index import VectorIndex
+from embedder.measurements.histogram import SECONDS, Histogram
 from embedder.pipeline.reservations import retry_token_of
 from embedder.pipeline.work_queue import WorkClass, WorkQueue
 
@@ -63,8 +64,12 @@ class IndexReplica:
         self._follows = settings.index.url is not None
         self._index = VectorIndex(shard, name, settings.index.shards)
         self._queues = _queues(settings)
+        self._call_seconds = {name: Histogram(SECONDS) for name in self._queues}
         self._reads = ReadMeter(SEARCH_THREADS)
-        self._metrics, self._queue_metrics = MetricPublisher(INDEX), MetricPublisher(QUEUES)
+        self._metrics, self._queue_metrics = (
+            MetricPublisher((*INDEX, *INDEX_STORE)),
+            MetricPublisher(QUEUES),
+        )
         # Serve awaits this at a graceful stop. It is an attribute of the object and not of the
         # class, because the interpreter would call a class's `__del__` without awaiting it.
         self.__del__ = self._stop
@@ -84,13 +89,15 @@ class IndexReplica:
         if method.threads == "pool":
             return await asyncio.to_thread(work)
         price = method.price(self._index, *arguments)
-        queue = self._queues[self._threads(method, price, arguments)]
+        threads = self._threads(method, price, arguments)
+        queue = self._queues[threads]
         run = partial(queue.run, price, retry_token=partial(retry_token_of, name, arguments))
-        if method.threads not in ("search", "read"):
-            return await run(work)
-        units = price if method.threads == "search" else 1
-        with self._reads.queued(units):
-            answer, seconds = await run(partial(_timed, work))
+        with self._call_seconds[threads].time():
+            if method.threads not in ("search", "read"):
+                return await run(work)
+            units = price if method.threads == "search" else 1
+            with self._reads.queued(units):
+                answer, seconds = await run(partial(_timed, work))
         self._reads.answered(units, seconds)
         return answer
 
@@ -137,6 +144,8 @@ class IndexReplica:
         self._metrics.publish(
             {
                 **vars(stats),
+                **self._index.measurements().numbers(),
+                "call_seconds": {f"index-{name}": one for name, one in self._call_seconds.items()},
                 "ready": float(stats.status == "ready"),
                 "recovery_s": stats.recovery.seconds,
                 "points_from_store": stats.recovery.points_from_store,

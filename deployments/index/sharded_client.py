@@ -29,18 +29,23 @@ from embedder.index.contract.points import (
     StoredModel,
 )
 from embedder.index.vector_index import VectorIndex
+from embedder.measurements.histogram import Histogram
 
 
 class RemoteIndex(ShardedReads):
     """The methods of `VectorIndex` over all shards; ``handles`` are by deployment name, in order.
 
-    Its own reads are the latest ones. ``calls`` is as for `RemoteShard`.
+    Its own reads are the latest ones. ``calls`` and ``seconds`` are as for `RemoteShard`.
     """
 
     def __init__(
-        self, handles: Mapping[str, Handle], max_bytes: int | None = None, calls: int = 2
+        self,
+        handles: Mapping[str, Handle],
+        max_bytes: int | None = None,
+        calls: int = 2,
+        seconds: Histogram | None = None,
     ) -> None:
-        shards = [RemoteShard(name, handle, calls) for name, handle in handles.items()]
+        shards = [RemoteShard(name, handle, calls, seconds) for name, handle in handles.items()]
         super().__init__(shards, max_bytes, "latest")
         self._stale = ShardedReads(shards, max_bytes, "stale")
 

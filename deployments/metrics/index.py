@@ -41,14 +41,18 @@ INDEX_STORE = published_by(
     histogram(
         "embedder_index_commit_seconds",
         "commit_seconds",
-        "time of a commit, which stores up to 256 writes",
+        "time of a commit, which stores up to 256 writes and makes them visible",
     ),
-    counter("embedder_index_commit_failures", "commit_failures", "commits that failed"),
+    counter(
+        "embedder_index_commit_failures",
+        "commit_failures",
+        "commits of which the store refused a write",
+    ),
     counter("embedder_index_committed_writes", "committed_writes", "writes that were committed"),
     gauge(
         "embedder_index_connections",
         "connections",
-        "connections to the database of the index, by state: busy or idle; 0 without a database",
+        "connections for reads to the database of the index, by state: busy or idle",
         "state",
     ),
     gauge(

@@ -98,6 +98,7 @@ def _series(number: object, labels: Labels) -> Iterator[tuple[Labels, float | Hi
     """Yield the label values and the number of each series; nothing for what is no number."""
     if isinstance(number, Mapping):
         for key, one in number.items():
-            yield from _series(one, (*labels, *((key,) if isinstance(key, str) else key)))
+            values = map(str, key if isinstance(key, tuple) else (key,))
+            yield from _series(one, (*labels, *values))
     elif isinstance(number, (int, float, Histogram)):
         yield labels, number

@@ -32,6 +32,12 @@ class EncoderReplicas(StageSettings):
         "CPUs or GPUs, beside the old ones, and waits until a node has them",
     )
     replicas: int | Literal["auto"] | None = None
+    dollars_per_hour: float | None = Field(
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description="price of one replica for an hour, for the metric of costs; null: none",
+    )
     accelerator_type: str | None = Field(
         None, min_length=1, description="the kind of GPU, by Ray's name for it: L4, H100, …"
     )

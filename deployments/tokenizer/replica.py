@@ -8,6 +8,7 @@ from typing import Any
 
 from deployments.autoscaling.reports import QUEUED, RATE
 from deployments.logs.replica_log import configure_replica_log
+from deployments.metrics.encoding import MODELS
 from deployments.metrics.publisher import MetricPublisher
 from deployments.metrics.queues import QUEUES
 from deployments.rpc.model_updates import ModelUpdates
@@ -31,7 +32,7 @@ class TokenizerReplica:
         self._tokenizers = TokenizerPool(settings)
         self._pinned = ModelUpdates(self._tokenizers)
         self._work = WorkMeter()
-        self._metrics = MetricPublisher(QUEUES)
+        self._metrics, self._model_metrics = MetricPublisher(QUEUES), MetricPublisher(MODELS)
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Load the tokenizers of the pinned models; Serve calls this at the start and on change."""
@@ -76,4 +77,6 @@ class TokenizerReplica:
     async def check_health(self) -> None:
         """Publish the metrics and unload unused models; Serve calls this every few seconds."""
         self._metrics.publish_queues([self._tokenizers.queue])
+        for name, loads in self._tokenizers.load_stats().items():
+            self._model_metrics.publish(loads.numbers(), name)
         await self._tokenizers.unload_idle()

@@ -23,6 +23,7 @@ from embedder.index import (
 )
 from embedder.index.contract.health import IndexHealth, IndexStats, health_of
 from embedder.index.shard import Shard
+from embedder.measurements.index import CommitStats, StoreMeasurements
 from embedder.settings.model import IndexSettings
 
 P = ParamSpec("P")
@@ -155,6 +156,15 @@ class VectorIndex:
         damaged = list(shard.collections.damaged.values())
         lost = shard.follower.problem if shard.follower else None
         return health_of(shard.failure or shard.open_error, refusal, damaged, lost)
+
+    def measurements(self) -> StoreMeasurements:
+        """Return what the store has done since it was opened."""
+        store, follower = self._shard.opened, self._shard.follower
+        return StoreMeasurements(
+            CommitStats() if store is None else store.commits,
+            {} if store is None else store.connections,
+            0.0 if follower is None else follower.lag_s,
+        )
 
     def stats(self) -> IndexStats:
         """Return the health and the counters of the shard, even if it has failed."""

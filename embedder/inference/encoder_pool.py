@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, replace
 
 from embedder.batching.batcher import BatcherStats
@@ -13,6 +14,7 @@ from embedder.inference.loading import load_model
 from embedder.inference.local import LocalEncoder, device_thread
 from embedder.inference.residency import ModelState
 from embedder.inference.stage_pool import StagePool
+from embedder.measurements.batches import BatchHistograms
 from embedder.models.catalogue import find_row
 from embedder.models.files import ModelFiles
 from embedder.settings.model import EmbedderSettings, ModelSettings
@@ -42,9 +44,11 @@ class EncoderPool(StagePool[LocalEncoder]):
 
         def load(model: ModelSettings) -> LocalEncoder:
             loaded = load_model(settings.model_copy(update={"model": model}))
-            return LocalEncoder(loaded, settings.batching, device)
+            histograms = self._histograms[loaded.info.name]
+            return LocalEncoder(loaded, settings.batching, device, histograms)
 
         self.work = WorkMeter()
+        self._histograms: defaultdict[str, BatchHistograms] = defaultdict(BatchHistograms)
         super().__init__(
             load,
             unload=LocalEncoder.close,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -33,6 +35,15 @@ class Histogram:
         """Count one value."""
         self._counts[bisect_left(self.boundaries, value)] += 1
         self.sum += value
+
+    @contextmanager
+    def time(self) -> Iterator[None]:
+        """Count the seconds that the ``with`` block takes, also if it fails."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.observe(time.monotonic() - began)
 
     @property
     def count(self) -> int:

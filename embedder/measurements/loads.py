@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from embedder.measurements.histogram import LOAD_SECONDS, Histogram
@@ -15,3 +16,12 @@ class LoadStats:
     failures: int = 0
     loaded: int = 0
     bytes: int = 0
+
+    def numbers(self) -> Mapping[str, object]:
+        """Return the numbers by name."""
+        return {
+            "load_seconds": self.seconds,
+            "load_failures": self.failures,
+            "loaded": self.loaded,
+            "bytes": self.bytes,
+        }

@@ -21,6 +21,7 @@ from deployments.tokenizer.colocated import ColocatedTokenizer
 from embedder.core.deadline import Deadline
 from embedder.core.types import ModelInfo, Truncate
 from embedder.index.contract.points import StoredModel
+from embedder.measurements.pipeline import PipelineStats
 from embedder.pipeline.admission_control import AdmissionControl
 from embedder.pipeline.pipeline import Pipeline
 from embedder.pipeline.stage_executor import Stages
@@ -50,13 +51,14 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Connector:
-    """Makes connections that share the caches and the admission control of one ingress."""
+    """Makes connections that share caches, admission control and statistics of one ingress."""
 
     settings: ServeSettings
     tokenizer: Handle
     pools: Sequence[RemotePool]
     caches: IngressCaches
     admission: AdmissionControl
+    stats: PipelineStats
 
     async def __call__(self, model: ModelSettings) -> Connection:
         """Have a model loaded, and return its connection once both stages have answered."""
@@ -82,6 +84,7 @@ class Connector:
             encoder=colocated_encoder or encoder,
             local_cache=self.caches.local,
             shared_cache=self.caches.shared,
+            stats=self.stats,
         )
         return Connection(
             info,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,6 +17,7 @@ from deployments.ingress.middleware.request_stats import RequestStats
 from deployments.ingress.service.caches import IngressCaches
 from deployments.ingress.service.collection_model import check_width, connection_for
 from deployments.ingress.service.connection import Connection, Connector
+from deployments.ingress.service.ingress_metrics import IngressMetrics
 from deployments.ingress.service.models import ServedModels
 from deployments.ingress.service.numeric_work import NumericWork
 from deployments.ingress.service.readiness import Readiness, StageProbe, readiness
@@ -25,9 +26,6 @@ from deployments.ingress.service.reservation_exchange import ReservationExchange
 from deployments.ingress.service.scaling_report import ScalingReport, StageQueue
 from deployments.ingress.service.search_admission import SearchAdmission
 from deployments.ingress.service.token_usage import TokenUsage
-from deployments.metrics.publisher import MetricPublisher
-from deployments.metrics.queues import QUEUES
-from deployments.metrics.scaling import ENCODER_POOLS
 from deployments.rpc.replica_name import replica_id
 from deployments.settings.models import ModelList
 from deployments.settings.service import ServeSettings
@@ -35,6 +33,7 @@ from embedder.core.deadline import NEVER, Deadline
 from embedder.core.request import Embeddings, EmbedOptions
 from embedder.core.types import Input, ModelInfo
 from embedder.index.contract.points import CollectionInfo, StoredModel
+from embedder.measurements.pipeline import PipelineStats
 from embedder.pipeline.admission_control import AdmissionControl
 from embedder.pipeline.threads import QueueStats, summed
 
@@ -55,10 +54,12 @@ class Service:
         self.numeric_work = NumericWork(settings.limits.max_wait_s)
         self.replicas = Replicas(handles)
         self.cache_names, self.index_names = tuple(handles.caches), tuple(handles.indexes)
+        pipeline_stats = PipelineStats()
         self.index = RemoteIndex(
             handles.indexes,
             settings.limits.max_response_bytes,
             settings.vector_index.calls_per_replica,
+            pipeline_stats.stage_seconds["index"],
         )
         self.search_admission = SearchAdmission(self.index, AdmissionControl(settings.limits))
         self.caches = IngressCaches(settings.cache, handles.caches)
@@ -67,14 +68,20 @@ class Service:
             for pool in settings.encoder.deployments
         ]
         connect = Connector(
-            settings, handles.tokenizer, self.encoder_pools, self.caches, self.admission
+            settings,
+            handles.tokenizer,
+            self.encoder_pools,
+            self.caches,
+            self.admission,
+            pipeline_stats,
         )
         self.models: ServedModels[Connection] = ServedModels(connect)
         self.token_usage = TokenUsage(self.keys)
         self.handle_calls = 0
         self._scaling = ScalingReport()
-        self._queue_metrics = MetricPublisher(QUEUES)
-        self._pool_metrics = MetricPublisher(ENCODER_POOLS)
+        self._metrics = IngressMetrics(
+            self.request_stats, self.token_usage, self.admission, pipeline_stats
+        )
         self._probe = StageProbe(handles, self.encoder_pools)
 
     def configure(self, user_config: Mapping[str, Any]) -> None:
@@ -163,10 +170,9 @@ class Service:
     def run_maintenance(self) -> None:
         """Publish metrics, count the ingresses, connect to pools, and announce loaded models."""
         self.reservations.run_maintenance()
-        self._queue_metrics.publish_queues(self.queues)
-        for pool in self.encoder_pools:
-            self._pool_metrics.publish(asdict(pool.stats), pool.deployment)
         connections = self.models.serving()
+        self._metrics.publish([one.name for one in self.models.states()], connections)
+        self._metrics.publish_queues(self.queues, [pool.stats for pool in self.encoder_pools])
         for connection in connections:
             connection.encoder.refresh()
         self.caches.run_maintenance(connection.info for connection in connections)
@@ -175,7 +181,7 @@ class Service:
         """Return what this ingress reports for scaling since its last report."""
         connections = list(self.models.serving())
         stats = self.request_stats
-        answered = stats.answers.total() + stats.abandoned + self.handle_calls
+        answered = stats.requests.total() + stats.abandoned + self.handle_calls
         tokenizers = [connection.tokenizer for connection in connections]
         return self._scaling.take(
             arrived=answered + stats.in_flight,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 
@@ -38,6 +39,7 @@ class Follower:
         load: Callable[[CollectionRow], OpenCollection],
     ) -> None:
         self.problem: Unavailable | None = None
+        self._followed_s = time.monotonic()
         self._log = log
         self._collections = collections
         self._load = load
@@ -53,12 +55,20 @@ class Follower:
             StageUnavailable: the log cannot be read.
             StorageDamaged: the rows of the collections themselves are damaged.
         """
+        began = time.monotonic()
         try:
             self._follow(names)
         except Unavailable as error:
             self.problem = error
             raise
         self.problem = None
+        if names is None:
+            self._followed_s = began
+
+    @property
+    def lag_s(self) -> float:
+        """Return the seconds since the last time at which all committed writes became visible."""
+        return time.monotonic() - self._followed_s
 
     def compare(self, name: str, loaded: OpenCollection | None = None) -> CollectionRow | None:
         """Drop or replace the collection of a name, as the log says now, and return its row.

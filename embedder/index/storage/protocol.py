@@ -11,7 +11,7 @@ row that was written. Filters are compiled by the store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Protocol, TypeVar
 
@@ -25,6 +25,7 @@ from embedder.index.storage.change_log import ChangeLog
 from embedder.index.storage.reader import Reader, Snapshot
 from embedder.index.storage.records import CollectionRow, OutdatedPoint
 from embedder.index.storage.row_encoding import EncodedRows
+from embedder.measurements.index import CommitStats
 
 T = TypeVar("T")
 
@@ -122,6 +123,14 @@ class Store(Protocol):
     @property
     def refusal(self) -> Exception | None:
         """Return why writes are refused until a restart, or None."""
+
+    @property
+    def commits(self) -> CommitStats:
+        """Return the statistics of the commits since the store was opened."""
+
+    @property
+    def connections(self) -> Mapping[str, int]:
+        """Return the number of connections to a database for reads, by state: busy and idle."""
 
     @property
     def reader(self) -> Reader:

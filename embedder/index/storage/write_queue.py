@@ -18,8 +18,10 @@ from typing import Any, Generic
 
 from embedder.core.cancellation import Cancellation, current_cancellation
 from embedder.core.errors import Unavailable
+from embedder.core.storage_errors import StorageDamaged
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.protocol import Effect, T, Write
+from embedder.measurements.index import CommitStats
 
 GROUP = 256
 """Maximum number of writes per commit, which bounds how long the first of them waits."""
@@ -45,6 +47,7 @@ class WriteQueue(ABC):
         """Start the thread, for which a subclass must be complete."""
         self.refusal: Exception | None = None
         """Why writes are refused until a restart, or None."""
+        self.commits = CommitStats()
         self._queue: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
         self._closing = threading.Lock()
         self._closed = False
@@ -87,9 +90,24 @@ class WriteQueue(ABC):
                 last = following is None
                 if following is not None:
                     jobs.append(following)
-            self.commit_group(jobs)
+            with self.commits.seconds.time():
+                self.commit_group(jobs)
+            self._count(jobs)
             if last:
                 return
+
+    def _count(self, jobs: Sequence[Job[Any]]) -> None:
+        refused = sum(map(_is_refused, jobs))
+        self.commits.failures += refused > 0
+        self.commits.writes += len(jobs) - refused
+
+
+def _is_refused(job: Job[Any]) -> bool:
+    """Return whether the store has refused a write, which is no fault of the write itself."""
+    future = job.future
+    if not future.done() or future.cancelled():
+        return False
+    return isinstance(future.exception(), (Unavailable, StorageDamaged))
 
 
 def apply(job: Job[Any], effect: Effect[Any]) -> None:

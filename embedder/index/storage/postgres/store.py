@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 
 from embedder.index.storage.postgres.change_log import PostgresLog
@@ -14,6 +14,7 @@ from embedder.index.storage.postgres.writing.reclaiming import reclaim
 from embedder.index.storage.postgres.writing.writing_session import WritingSession
 from embedder.index.storage.protocol import Effect, T, Transaction, Write
 from embedder.index.storage.records import CollectionRow
+from embedder.measurements.index import CommitStats
 
 _LEAD = "SELECT pg_try_advisory_lock(1163216209, %s)"
 """The connection keeps the lock until it is closed; it may take a lock that it has again."""
@@ -46,6 +47,16 @@ class PostgresStore:
     def refusal(self) -> Exception | None:
         """Return why writes are refused until a restart, or None."""
         return self._committer.refusal
+
+    @property
+    def commits(self) -> CommitStats:
+        """Return the statistics of the commits since the store was opened."""
+        return self._committer.commits
+
+    @property
+    def connections(self) -> Mapping[str, int]:
+        """Return the number of connections for reads, by state."""
+        return self._connections.counts
 
     def collections(self) -> list[CollectionRow]:
         """Return all collections with a name that clients can use."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +33,7 @@ from embedder.index.storage.sqlite.schema import (
     write_meta,
 )
 from embedder.index.storage.sqlite.snapshot import SqliteSnapshot
+from embedder.measurements.index import CommitStats
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +79,16 @@ class SqliteStore:
     def refusal(self) -> Exception | None:
         """Return why writes are refused until a restart, or None."""
         return self._committer.refusal
+
+    @property
+    def commits(self) -> CommitStats:
+        """Return the statistics of the commits since the store was opened."""
+        return self._committer.commits
+
+    @property
+    def connections(self) -> Mapping[str, int]:
+        """Return that there are none: a file is no database on a server."""
+        return {"busy": 0, "idle": 0}
 
     @property
     def log(self) -> None:

@@ -11,7 +11,7 @@ from deployments.index.replica import IndexReplica
 from embedder.index.vector_index import VectorIndex
 from tests.unit.deployments.index.shards import NAME, Index
 
-LOCAL = {"close", "health", "stats", "run_maintenance", "known_points"}
+LOCAL = {"close", "health", "stats", "measurements", "run_maintenance", "known_points"}
 """Methods of the index that a replica calls for itself, or not at all."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
@@ -31,6 +31,7 @@ class IdleConnections:
         self._location = location
         self._idle: dict[bool, list[LimitedConnection]] = {True: [], False: []}
         """By whether the host must take writes."""
+        self._busy: set[LimitedConnection] = set()
         self._history = ""
         """That of the newest connection which takes writes; the older ones are not used again."""
         self._closed = threading.Event()
@@ -70,9 +71,11 @@ class IdleConnections:
             db = idle.pop()
         except IndexError:
             db = self._connect()
+        self._busy.add(db)
         try:
             yield db
         finally:
+            self._busy.discard(db)
             is_current = db.history in ("", self._history)
             if is_current and db.info.transaction_status == TransactionStatus.IDLE:
                 idle.append(db)
@@ -80,6 +83,11 @@ class IdleConnections:
                 db.close()
             if self._closed.is_set():
                 self._close_idle()
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Return the number of connections by state: those of calls, and those kept for others."""
+        return {"busy": len(self._busy), "idle": sum(map(len, self._idle.values()))}
 
     def close(self) -> None:
         """Close the idle connections, and the others when their calls end."""

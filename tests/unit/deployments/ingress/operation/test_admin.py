@@ -45,7 +45,7 @@ COUNTERS: dict[str, Any] = {
         "reserved_tokens": 0,
     },
     "queues": [
-        {"name": name, "waiting": 0, "running": 0, "refused": 0}
+        {"name": name, "waiting": 0, "running": 0, "refused": 0, "oldest_s": 0.0}
         for name in ("large-bodies", "numeric-small", "numeric-large", "search", "tokenizer")
     ],
     "local_cache": {
@@ -98,6 +98,8 @@ async def test_every_queue_reports_waiting_running_and_refused_work() -> None:
         await task
     after = await _stats(service)
 
+    assert during["ingress"]["queues"][2].pop("oldest_s") > 0
+    assert after["ingress"]["queues"][2].pop("oldest_s") == 0
     large = {"name": "numeric-large", "waiting": 1, "running": 1, "refused": 1}
     assert during["ingress"]["queues"][2] == large
     assert after["ingress"]["queues"][2] == {**large, "waiting": 0, "running": 0}
