@@ -148,9 +148,8 @@ def test_each_rule_is_tested_where_it_fires_and_where_it_does_not() -> None:
     for test in tests:
         quiet, firing = test["promql_expr_test"]
         assert "exp_samples" not in quiet
-        assert firing["exp_samples"] == [
-            {"labels": f'{{alertname="{test["name"]}"}}', "value": 1},
-        ]
+        fired = {sample["labels"] for sample in firing["exp_samples"]}
+        assert fired == {f'{{alertname="{test["name"]}"}}'}
 
 
 @needs_promtool
