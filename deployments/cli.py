@@ -22,6 +22,7 @@ from deployments.commands import (
 from deployments.commands.index import command as index
 from deployments.commands.monitor import command as monitor
 from deployments.commands.plan import command as plan
+from deployments.commands.traces import command as traces
 from embedder.core.errors import EmbedderError
 
 
@@ -51,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         deploy,
         status,
         monitor,
+        traces,
         stop,
         embed,
         models,

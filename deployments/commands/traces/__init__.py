@@ -1,0 +1,1 @@
+"""``embedder traces``: receives traces on this machine and prints them."""
