@@ -42,7 +42,7 @@ class EncoderReplica:
         configure_replica_log(settings.logs)
         self._encoders = EncoderPool(settings)
         self._pinned = ModelUpdates(self._encoders, serves=pool.serves if pool else None)
-        self._tracer = service_tracer(replica_id())
+        self._tracer = service_tracer()
         self._batch_metrics = BatchMetrics()
         self._metrics, self._cost = MetricPublisher(MODELS), MetricPublisher(COST)
         self._dollars_per_s = ((pool and pool.replicas.dollars_per_hour) or 0.0) / 3600.0

@@ -58,5 +58,5 @@ def build_asgi(service: Service) -> ASGIApp:
             expose_headers=["*"],
             allow_private_network=settings.cors_private_network,
         )
-    tracer = service_tracer(service.replica)
+    tracer = service_tracer()
     return app if tracer is None else TraceMiddleware(app, tracer, router.label_of)

@@ -43,7 +43,7 @@ class IngressReplica:
         handles = Handles(tokenizer, encoders, caches, indexes, own_deployment("Ingress"))
         self._service = Service(settings, handles)
         self._service.keys.watch()
-        self._tracer = service_tracer(self._service.replica)
+        self._tracer = service_tracer()
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Change the served models without a restart; return before they are loaded."""

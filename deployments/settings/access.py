@@ -11,6 +11,9 @@ from embedder.core.errors import InvalidInput
 from embedder.index.contract.checks import check_name
 from embedder.settings.tree import Settings
 
+HEALTH_CHECKS = frozenset({"/healthz", "/readyz", "/health", "/ping"})
+"""The paths of load balancers and schedulers, which need no key."""
+
 MAX_KEYS = 1000
 """Keys of a service: each request is compared with every one of them, so that a comparison takes
 the same time for all."""

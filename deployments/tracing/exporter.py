@@ -10,6 +10,7 @@ import os
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
+from deployments.settings.access import HEALTH_CHECKS
 from embedder.core.errors import ConfigurationError
 
 PROTOCOL = "http/protobuf"
@@ -56,11 +57,13 @@ class RequestSpans(BatchSpanProcessor):
     """Sends the spans of requests, in batches by a thread.
 
     Serve also starts a trace for each call between deployments. Such a call serves several requests
-    or none, and our own spans show it.
+    or none, and our own spans show it. A health check has a trace only if its client asks for one.
     """
 
     def on_end(self, span: ReadableSpan) -> None:
         """Keep a span until the next batch is sent."""
-        method = (span.attributes or {}).get("call_method")
-        if span.parent is not None or method in REQUESTS:
+        attributes = span.attributes or {}
+        is_request = attributes.get("call_method") in REQUESTS
+        is_probe = attributes.get("http.route") in HEALTH_CHECKS
+        if span.parent is not None or (is_request and not is_probe):
             super().on_end(span)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import Context
 
 from opentelemetry import trace
 from opentelemetry.context import attach
 from opentelemetry.sdk.trace import TracerProvider
+from ray import serve
+from ray.serve.exceptions import RayServeException
 
 from embedder.core.tracing import Attribute, Span, SpanContext, Traced, Tracer
 
@@ -23,9 +25,18 @@ def is_enabled() -> bool:
     return isinstance(trace.get_tracer_provider(), TracerProvider)
 
 
-def service_tracer(replica: str) -> Tracer | None:
-    """Return the tracer of this process, a replica of this name; None: tracing is off."""
-    return OpenTelemetryTracer(replica) if is_enabled() else None
+def service_tracer() -> Tracer | None:
+    """Return the tracer of this replica, or None if tracing is off."""
+    return OpenTelemetryTracer(_own_names()) if is_enabled() else None
+
+
+def _own_names() -> dict[str, str]:
+    """Return the deployment and the replica of this process, as Serve's spans have them."""
+    try:
+        context = serve.get_replica_context()
+    except RayServeException:
+        return {}
+    return {"deployment": context.deployment, "replica_id": context.replica_id.unique_id}
 
 
 def request_span() -> RequestSpan | None:
@@ -56,14 +67,16 @@ def call_context() -> Context:
 
 
 class OpenTelemetryTracer:
-    """Records spans, each with the name of the replica.
+    """Records spans, each with these attributes.
 
     ``provider`` is that of the process if it is None.
     """
 
-    def __init__(self, replica: str, provider: trace.TracerProvider | None = None) -> None:
+    def __init__(
+        self, attributes: Mapping[str, str], provider: trace.TracerProvider | None = None
+    ) -> None:
         self._tracer = trace.get_tracer("embedder", tracer_provider=provider)
-        self._replica = replica
+        self._attributes = attributes
 
     def start(self, name: str, parents: Sequence[SpanContext], ago_s: float) -> Span:
         """Start a span, as `Tracer.start`."""
@@ -75,7 +88,7 @@ class OpenTelemetryTracer:
             self._tracer.start_span(
                 name,
                 parent,
-                attributes={"replica": self._replica},
+                attributes=self._attributes,
                 links=links,
                 start_time=began_ns,
             )
@@ -112,7 +125,7 @@ class RequestSpan(RecordedSpan):
     """The span that Serve starts for a request, and ends."""
 
     def answered(self, method: str, route: str, status: int) -> None:
-        """Describe a request over HTTP; ``route`` is the path as it was declared."""
+        """Describe a request over HTTP by the method and the path of its route, as declared."""
         self._span.update_name(f"{method} {route}")
         self._span.set_attribute("http.request.method", method)
         self._span.set_attribute("http.route", route)

@@ -18,7 +18,7 @@ class Traces:
         self.provider = TracerProvider()
         self._exporter = InMemorySpanExporter()
         self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self.tracer = OpenTelemetryTracer("Ingress#1", self.provider)
+        self.tracer = OpenTelemetryTracer({"replica_id": "r1"}, self.provider)
 
     def request(self) -> Traced:
         """Return a traced request."""

@@ -74,7 +74,7 @@ def _received(span: Span) -> ReceivedSpan:
             for one in span.attributes
         },
         links=tuple((link.trace_id.hex(), link.span_id.hex()) for link in span.links),
-        error=(span.status.message or "failed") if failed else None,
+        error=span.status.message if failed else None,
     )
 
 

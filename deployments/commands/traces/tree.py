@@ -9,7 +9,8 @@ from dataclasses import dataclass
 HIDDEN = frozenset(
     {
         *("app", "call_method", "deployment", "is_streaming", "multiplexed_model_id"),
-        *("replica_id", "replica", "route", "http.request.method", "http.route"),
+        *("replica_id", "request_type", "resource.name", "route"),
+        *("http.method", "http.request.method", "http.route", "http.status_code"),
     }
 )
 """Attributes that a line does not show; most are those of Serve's own spans."""
@@ -67,8 +68,9 @@ def _described(span: ReceivedSpan) -> str:
         for name, value in span.attributes.items()
         if name not in HIDDEN
     ]
-    where = span.attributes.get("replica") or span.attributes.get("replica_id")
-    failed = [] if span.error is None else [f"FAILED {span.error}"]
+    names = (span.attributes.get(name) for name in ("deployment", "replica_id"))
+    where = "#".join(str(name) for name in names if name)
+    failed = [] if span.error is None else [f"FAILED {span.error}".strip()]
     return "  ".join([span.name, *failed, *shown, *([f"[{where}]"] if where else [])])
 
 

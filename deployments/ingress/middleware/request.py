@@ -1,7 +1,7 @@
 """The middleware of every request: checks the key, reads the body, and sends the response.
 
-If the service has keys, every path that is not in `OPEN` needs one. Each route declares the scope
-that the key must have. Serve adds ``x-request-id`` to the request and the response.
+If the service has keys, every path that is not in `HEALTH_CHECKS` needs one. Each route declares
+the scope that the key must have. Serve adds ``x-request-id`` to the request and the response.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from deployments.ingress.middleware.large_bodies import LargeBodies
 from deployments.ingress.middleware.request_log import ABANDONED, FinishedRequest, RequestLog
 from deployments.ingress.middleware.request_stats import RequestStats
 from deployments.ingress.middleware.route_prefix import strip_prefix
+from deployments.settings.access import HEALTH_CHECKS
 from deployments.settings.service import ServeSettings
 from embedder.core.deadline import Deadline
 from embedder.core.errors import InvalidInput
@@ -38,9 +39,6 @@ from embedder.pipeline.work_queue import AdmittedJob
 
 Answer = Callable[[RequestContext, bytes], Awaitable[Response]]
 """Answers a request whose body has been read."""
-
-OPEN = frozenset({"/healthz", "/readyz", "/health", "/ping"})
-"""The paths that need no key: health checks of load balancers and schedulers."""
 
 _NOT_HTTP = starlette.routing.Router()
 """Answers the lifespan messages of a server, and closes WebSockets."""
@@ -165,4 +163,4 @@ def is_open(method: str, path: str) -> bool:
 
     ``GET /`` is a health check of text-embeddings-inference; ``POST /`` embeds, with a key.
     """
-    return path in OPEN or (path == "/" and method in ("GET", "HEAD"))
+    return path in HEALTH_CHECKS or (path == "/" and method in ("GET", "HEAD"))

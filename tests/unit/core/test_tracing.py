@@ -45,7 +45,7 @@ def test_a_step_is_a_child_of_the_step_around_it() -> None:
     assert [span.name for span in traces.ended] == ["cache", "embed", "encode"]
     assert parent_of(cache_span) == context_of(embed)
     assert [parent_of(embed)] == [parent_of(encode)] == list(request.contexts)
-    assert cache_span.attributes == {"replica": "Ingress#1", "hits": 2, "tier": "local"}
+    assert cache_span.attributes == {"replica_id": "r1", "hits": 2, "tier": "local"}
     assert links_of(cache_span) == []
     assert current() is None
 
@@ -104,7 +104,7 @@ def test_a_step_that_has_passed_is_recorded_with_its_duration() -> None:
     (span,) = traces.ended
 
     assert seconds_of(span) == pytest.approx(2.5, abs=0.5)
-    assert span.attributes == {"replica": "Ingress#1", "texts": 3}
+    assert span.attributes == {"replica_id": "r1", "texts": 3}
 
 
 async def test_a_task_works_for_the_request_that_has_started_it() -> None:

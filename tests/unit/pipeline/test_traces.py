@@ -40,7 +40,7 @@ def start(embedder: Pipeline, request: Traced | None, *texts: str) -> asyncio.Ta
 def attributes_of(span: ReadableSpan) -> dict[str, object]:
     """Return the attributes of a span without the name of the replica."""
     assert span.attributes is not None
-    return {name: value for name, value in span.attributes.items() if name != "replica"}
+    return {name: value for name, value in span.attributes.items() if name != "replica_id"}
 
 
 async def test_every_step_of_a_computed_request_is_a_child_of_its_embedding() -> None:

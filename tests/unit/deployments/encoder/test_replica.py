@@ -238,7 +238,7 @@ async def test_a_batch_is_recorded_for_the_requests_of_a_call(
     start: Start, models: tuple[ModelSettings, ModelSettings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     traces = Traces()
-    monkeypatch.setattr(encoder, "service_tracer", lambda _: traces.tracer)
+    monkeypatch.setattr(encoder, "service_tracer", lambda: traces.tracer)
     replica = await start()
     requests = (*traces.request().contexts, *traces.request().contexts)
     encoded = await replica.encode(models[0], ROW, Priority.INTERACTIVE, NEVER, requests)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -26,33 +27,39 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
 
 
-def _sent(method: str | None, *, has_parent: bool) -> list[str]:
+def _sent(attributes: dict[str, str], *, has_parent: bool = False) -> list[str]:
     """Return the names of the spans that are sent of one span, and of a parent if it has one."""
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(RequestSpans(exporter))
     tracer = provider.get_tracer("ray.serve")
-    attributes = None if method is None else {"call_method": method}
-    if has_parent:
-        with tracer.start_as_current_span("parent"):
-            tracer.start_span("span", attributes=attributes).end()
-    else:
-        tracer.start_span("span", attributes=attributes).end()
+    parent = trace.SpanContext(1, 1, is_remote=True, trace_flags=trace.TraceFlags(1))
+    context = trace.set_span_in_context(trace.NonRecordingSpan(parent)) if has_parent else None
+    tracer.start_span("span", context, attributes=attributes).end()
     provider.shutdown()
     spans: tuple[ReadableSpan, ...] = exporter.get_finished_spans()
     return [span.name for span in spans]
 
 
-@pytest.mark.parametrize("method", ["__call__", "embed", None])
-def test_the_span_of_a_request_is_sent(method: str | None) -> None:
-    assert _sent(method, has_parent=False) == ["span"]
+@pytest.mark.parametrize("method", ["__call__", "embed"])
+def test_the_span_of_a_request_is_sent(method: str) -> None:
+    assert _sent({"call_method": method}) == ["span"]
+    assert _sent({}) == ["span"]
 
 
 @pytest.mark.parametrize("method", ["encode", "tokenize", "reservations", "embed_for"])
 def test_the_trace_that_serve_starts_for_a_call_between_deployments_is_not_sent(
     method: str,
 ) -> None:
-    assert _sent(method, has_parent=False) == []
-    assert _sent(method, has_parent=True) == ["span", "parent"]
+    assert _sent({"call_method": method}) == []
+    assert _sent({"call_method": method}, has_parent=True) == ["span"]
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_a_health_check_is_sent_only_in_the_trace_of_its_client(path: str) -> None:
+    check = {"call_method": "__call__", "http.route": path}
+
+    assert _sent(check) == []
+    assert _sent(check, has_parent=True) == ["span"]
 
 
 def test_serve_gets_what_sends_spans(monkeypatch: pytest.MonkeyPatch) -> None:

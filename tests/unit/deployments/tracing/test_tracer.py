@@ -46,14 +46,14 @@ def serve_span(traces: Traces) -> Iterator[trace.Span]:
 
 
 def test_without_tracing_there_is_no_tracer() -> None:
-    assert service_tracer("Ingress#1") is None
+    assert service_tracer() is None
     assert request_span() is None
     assert traced_call(None) is None
     assert len(call_context()) == 0
 
 
 def test_with_tracing_a_replica_has_a_tracer(enabled: TracerProvider) -> None:
-    assert isinstance(service_tracer("Ingress#1"), OpenTelemetryTracer)
+    assert isinstance(service_tracer(), OpenTelemetryTracer)
 
 
 def test_a_request_that_is_not_sampled_is_not_traced(traces: Traces) -> None:

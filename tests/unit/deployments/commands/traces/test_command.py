@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import count
 
 import pytest
@@ -22,7 +23,7 @@ def _span(trace: str, *links: tuple[str, str]) -> ReceivedSpan:
 def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
     """Return the clock of the command."""
     clock = ManualClock(50.0)
-    monkeypatch.setattr(command.time, "monotonic", clock)
+    monkeypatch.setattr(time, "monotonic", clock)
     return clock
 
 

@@ -54,7 +54,7 @@ def test_a_span_is_received_as_it_was_sent(address: str, received: list[Received
     assert len(span.parent_id) == 16
     assert next(trace for trace, _ in span.links) == trace_id
     assert span.attributes == {
-        "replica": "Ingress#1",
+        "replica_id": "r1",
         "texts": 3,
         "seconds": 0.5,
         "model": "m",

@@ -14,10 +14,16 @@ ROOT = ReceivedSpan(
     "POST /v1/embeddings",
     100.0,
     100.05,
-    {"http.response.status_code": 200, "replica_id": "i1", "is_streaming": True, "route": "/"},
+    {
+        "http.response.status_code": 200,
+        "deployment": "Ingress",
+        "replica_id": "i1",
+        "is_streaming": True,
+        "route": "/",
+    },
 )
-ENCODE = ReceivedSpan(ONE, "b", "a", "encode", 100.01, 100.04, {"replica": "i1", "tokens": 9})
-QUEUE = ReceivedSpan(ONE, "c", "b", "queue", 100.01, 100.02, {"replica": "i1"})
+ENCODE = ReceivedSpan(ONE, "b", "a", "encode", 100.01, 100.04, {"replica_id": "i1", "tokens": 9})
+QUEUE = ReceivedSpan(ONE, "c", "b", "queue", 100.01, 100.02, {"replica_id": "i1"})
 BATCH = ReceivedSpan(
     OTHER,
     "d",
@@ -25,7 +31,7 @@ BATCH = ReceivedSpan(
     "batch",
     100.02,
     100.04,
-    {"replica": "e1", "texts": 3, "inference_s": 0.0199999},
+    {"replica_id": "e1", "texts": 3, "inference_s": 0.0199999},
     ((OTHER, "x"), (ONE, "b")),
 )
 
@@ -36,7 +42,7 @@ def test_steps_are_below_their_parents_in_the_order_in_which_they_began() -> Non
     assert list(lines_of(spans, {})) == [
         f"trace {ONE}",
         "   at ms  took ms",
-        "     0.0     50.0  POST /v1/embeddings  status_code=200  [i1]",
+        "     0.0     50.0  POST /v1/embeddings  status_code=200  [Ingress#i1]",
         "    10.0     10.0    cache  [i1]",
         "    10.0     30.0    encode  tokens=9  [i1]",
         "    10.0     10.0      queue  [i1]",

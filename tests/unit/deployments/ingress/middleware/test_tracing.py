@@ -26,7 +26,7 @@ def traces() -> Traces:
 @pytest.fixture
 async def app(traces: Traces, monkeypatch: pytest.MonkeyPatch) -> ASGIApp:
     """Return the application of a replica with tracing."""
-    monkeypatch.setattr(asgi, "service_tracer", lambda _: traces.tracer)
+    monkeypatch.setattr(asgi, "service_tracer", lambda: traces.tracer)
     return build_asgi(FakeService())
 
 
