@@ -7,14 +7,20 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.forked_commands import ForkedCommands
-from tests.cluster.service import RunningService
+from tests.cluster.service import RunningService, free_port
 from tests.cluster.service_pair import Pair, started_pair
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+def traces_port() -> int:
+    """Return the port to which the service sends traces."""
+    return free_port()
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory, traces_port: int) -> Iterator[RunningService]:
     """Yield a service that is ready, and see that stopping it leaves nothing behind."""
-    running = RunningService(tmp_path_factory.mktemp("service"))
+    running = RunningService(tmp_path_factory.mktemp("service"), traces_port=traces_port)
     try:
         running.wait()
         yield running

@@ -33,7 +33,10 @@ STOP_S = 60.0
 
 
 class RunningService:
-    """`embedder serve` as a child process, with two encoders that do not scale."""
+    """`embedder serve` as a child process, with two encoders that do not scale.
+
+    With a ``traces_port``, it sends the traces of requests that ask for one to a receiver there.
+    """
 
     def __init__(
         self,
@@ -41,6 +44,7 @@ class RunningService:
         key: str | None = None,
         *further_models: dict[str, object],
         host: str = "127.0.0.1",
+        traces_port: int | None = None,
         **arguments: Any,
     ) -> None:
         self.folder = folder
@@ -53,6 +57,8 @@ class RunningService:
         self.port = free_port()
         self.url = f"http://{with_port(host, self.port)}"
         config = write_config(folder, *further_models, key=key, **arguments)
+        if traces_port is not None:
+            self.environment |= _send_traces(config, traces_port)
         command = [
             *(str(Path(sys.executable).with_name("embedder")), "serve", str(config)),
             *(
@@ -170,6 +176,16 @@ def _environment() -> dict[str, str]:
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
         # Programs of the tests show the token, as the commands do by themselves.
         "RAY_AUTH_MODE": "token",
+    }
+
+
+def _send_traces(config: Path, port: int) -> dict[str, str]:
+    """Turn traces on in a configuration, and return the variables that say where they go."""
+    tracing = {"tracing_config": {"enabled": True, "sampling_ratio": 0.0}}
+    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), **tracing}))
+    return {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
+        "OTEL_BSP_SCHEDULE_DELAY": "200",
     }
 
 

@@ -23,7 +23,7 @@ import pytest
 import uvicorn
 
 from deployments.ingress.asgi import build_asgi
-from deployments.ingress.middleware.request import OPEN
+from deployments.settings.access import HEALTH_CHECKS
 from tests.cluster.service import RunningService, free_port
 from tests.unit.deployments.ingress.fake_service import FakeService
 from tests.unit.examples import TIMES
@@ -111,7 +111,7 @@ def test_every_route_but_those_for_probes_says_that_it_wants_a_key(keyed: str) -
         (path, method) for path, method, operation in operations if not operation["security"]
     }
 
-    assert unlocked == {(path, "get") for path in (*OPEN, "/")}
+    assert unlocked == {(path, "get") for path in (*HEALTH_CHECKS, "/")}
 
 
 @pytest.mark.usefixtures("collections")

@@ -14,8 +14,9 @@ from deployments.ingress.middleware.accepted_keys import AcceptedKeys
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.middleware.keys import digest
 from deployments.ingress.middleware.large_bodies import LargeBodies
-from deployments.ingress.middleware.request import OPEN, RequestMiddleware
+from deployments.ingress.middleware.request import RequestMiddleware
 from deployments.ingress.middleware.request_stats import RequestStats
+from deployments.settings.access import HEALTH_CHECKS
 from deployments.settings.service import ServeSettings
 from embedder.core.errors import Overloaded
 from tests.unit.deployments.ingress.fake_service import refusal
@@ -114,7 +115,7 @@ async def test_a_valid_key_is_accepted_in_each_header(headers: dict[str, str]) -
     assert context.key.name == "a"
 
 
-@pytest.mark.parametrize("path", sorted(OPEN))
+@pytest.mark.parametrize("path", sorted(HEALTH_CHECKS))
 async def test_the_open_paths_need_no_key(path: str) -> None:
     assert (await EchoServer(keyed=True).post(path)).status_code == 200
 
