@@ -5,6 +5,7 @@ Keep the imports few, as `instances` does.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -45,13 +46,18 @@ class Process:
 
 
 def user_processes(variable: str) -> Iterator[Process]:
-    """Yield the processes of this user, each with its value of an environment variable."""
+    """Yield the processes of this user, each with its value of an environment variable.
+
+    Those of other users are left out, also for root: what their variables name is not to be read.
+    """
     prefix = f"{variable}=".encode()
     for path in Path("/proc").glob("[0-9]*"):
         fields = _fields(path / "stat")
         if fields is None or fields[0] == "Z":
             continue
         with suppress(OSError):
+            if path.stat().st_uid != os.getuid():
+                continue
             environment = (path / "environ").read_bytes().split(b"\0")
             marks = [
                 word[len(prefix) :].decode() for word in environment if word.startswith(prefix)

@@ -1,29 +1,34 @@
-"""What the arguments of a process say, with a script of the test as the process."""
+"""The processes of this user, with programs of the test among them."""
 
 from __future__ import annotations
 
+import os
 import subprocess
-import sys
-from pathlib import Path
 
-from deployments.launch.services.instances import session_folder
+import pytest
 
-SLEEP = "import time; print('up', flush=True); time.sleep(60)"
+from deployments.launch.services.process_table import user_processes
+
+VARIABLE = "MARKED_BY_THIS_TEST"
+NOBODY = 65534
 
 
-def test_the_session_of_a_ray_is_found_by_its_address() -> None:
-    flags = ["--gcs-address=127.0.0.1:7", "--session_dir=/tmp/ray/session_a"]
-    child = subprocess.Popen(
-        ["/opt/ray/raylet", "-c", SLEEP, *flags],
-        executable=sys.executable,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with child:
+@pytest.mark.parametrize(
+    "user",
+    [
+        os.getuid(),
+        pytest.param(
+            NOBODY,
+            marks=pytest.mark.skipif(os.getuid() != 0, reason="only root can start it"),
+        ),
+    ],
+)
+def test_a_process_is_listed_for_its_own_user_alone(user: int) -> None:
+    """Root could read the variables of others, which may name any folder, file and address."""
+    with subprocess.Popen(["sleep", "60"], env={VARIABLE: "x"}, user=user, cwd="/") as child:
         try:
-            assert child.stdout is not None
-            assert child.stdout.readline() == "up\n"
-            assert session_folder("127.0.0.1:7") == Path("/tmp/ray/session_a")
-            assert session_folder("127.0.0.1:8") is None
+            marks = {process.id: process.mark for process in user_processes(VARIABLE)}
         finally:
             child.kill()
+
+    assert marks.get(child.pid) == ("x" if user == os.getuid() else None)
