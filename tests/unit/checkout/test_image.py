@@ -6,6 +6,7 @@ import fnmatch
 import re
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,14 @@ def test_variables_choose_the_model_of_the_image(
     assert '"name":"bge-small-en-v1.5"' in capsys.readouterr().out
 
 
-def test_the_program_that_tries_the_image_is_valid_shell() -> None:
-    for program in ("try_image.sh", "make_secrets.sh"):
-        done = subprocess.run(["bash", "-n", ROOT / "deploy" / program], capture_output=True)
-        assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize(
+    "command",
+    [("hadolint", "Dockerfile"), ("shellcheck", "deploy/try_image.sh", "deploy/make_secrets.sh")],
+    ids=lambda command: command[0],
+)
+def test_linters_find_nothing(command: tuple[str, ...]) -> None:
+    program = Path(sysconfig.get_path("scripts"), command[0])
+    done = subprocess.run([program, *command[1:]], cwd=ROOT, capture_output=True, text=True)
+
+    assert done.stdout + done.stderr == ""
+    assert done.returncode == 0
