@@ -48,6 +48,8 @@ class OutputLog(RotatingFileHandler):
         self._failed = False
         self._keeping: threading.Thread | None = None
         max_bytes, count = (_number(environment, name) for name in ROTATION)
+        if path.exists() and not path.is_file():
+            max_bytes = 0  # a device is never renamed
         try:
             super().__init__(path, maxBytes=max_bytes, backupCount=count, encoding="utf-8")
         except OSError as error:

@@ -173,6 +173,9 @@ def install(logger: logging.Logger, root: logging.Logger, settings: LogSettings)
     if any(isinstance(one, OneLineFilter) for one in logger.filters):
         return
     logger.addFilter(RefusalFilter())
+    # A handler that cannot write, as on a full disk, would print that to stderr, which Serve sends
+    # to the same handler, without end.
+    logging.raiseExceptions = False
     repeats = RepeatFilter(logger, settings.repeat_period_s)
     atexit.register(repeats.finish)
     logger.addFilter(repeats)

@@ -93,10 +93,11 @@ class RunningService:
 
     def deploy(self, config: Path) -> subprocess.Popen[bytes]:
         """Apply a changed configuration, as an operator does; it is applied after this ends."""
-        dashboard = re.search(r"dashboard at .*?(http://[\d.:]+)", self._log.read_text())
-        assert dashboard is not None, "Ray says where its dashboard listens"
+        # The last one: a service that was started again continues the log.
+        dashboards = re.findall(r"dashboard at .*?(http://[\d.:]+)", self._log.read_text())
+        assert dashboards, "Ray says where its dashboard listens"
         command = [str(Path(sys.executable).with_name("serve")), "deploy", str(config)]
-        return subprocess.Popen([*command, "-a", dashboard[1]], env=self.environment, cwd=ROOT)
+        return subprocess.Popen([*command, "-a", dashboards[-1]], env=self.environment, cwd=ROOT)
 
     def replicas(self, deployment: str) -> list[int]:
         """Return the process ids of a deployment's replicas."""

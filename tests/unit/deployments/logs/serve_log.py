@@ -50,6 +50,7 @@ def serve_log(
     """Log to a folder as a replica of Serve does, and put all loggers back at the end."""
     serve, root, library = map(logging.getLogger, (SERVE_LOGGER, None, "embedder"))
     loggers = [(one, one.handlers[:], one.filters[:], one.level) for one in (serve, root, library)]
+    raising = logging.raiseExceptions
     propagate, streams, printing = serve.propagate, (sys.stdout, sys.stderr), builtins.print
     try:
         configure_component_logger(
@@ -76,5 +77,5 @@ def serve_log(
         for logger, handlers, filters, level in loggers:
             logger.handlers[:], logger.filters[:] = handlers, filters
             logger.setLevel(level)
-        serve.propagate = propagate
+        serve.propagate, logging.raiseExceptions = propagate, raising
         (sys.stdout, sys.stderr), builtins.print = streams, printing

@@ -76,12 +76,18 @@ def test_messages_of_haproxy_are_lines_without_their_priority(tmp_path: Path) ->
     assert path.read_text() == "Nov 30 18:00:00 haproxy[7]: no server available!\nanother\n"
 
 
-def test_a_device_is_written_to_and_never_renamed() -> None:
-    log = OutputLog(Path("/dev/null"), SMALL)
-    _write(log, b"a" * 5000 + b"\n")
+def test_what_is_no_file_is_written_to_and_never_renamed(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    log = OutputLog(path, SMALL)
+    _write(log, b"a" * 5000 + b"\n", b"b\n")
     log.close()
+    read = os.read(reader, 10_000)
+    os.close(reader)
 
-    assert not Path("/dev/null").is_file()
+    assert read == b"a" * 5000 + b"\nb\n"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has this device")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging
+import sys
 import threading
 import time
+from logging import FileHandler
+from logging.handlers import MemoryHandler
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ray.serve._private.logging_utils import StreamToLogger
 from ray.serve.schema import EncodingType
 
 from deployments.ingress.errors.statuses import STATUSES
@@ -190,14 +196,31 @@ def test_other_packages_keep_their_level_and_their_traceback(tmp_path: Path) -> 
     assert text.endswith("  OSError: full")
 
 
-def test_a_record_with_wrong_arguments_does_not_end_its_caller(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_record_with_wrong_arguments_does_not_end_its_caller(tmp_path: Path) -> None:
     record = logging.LogRecord("another", logging.ERROR, "", 0, "%d", ("wrong",), None)
-    with serve_log(tmp_path):
+    with serve_log(tmp_path) as log:
         ForwardingHandler().handle(record)
 
-    assert "Logging error" in capsys.readouterr().err
+        assert log.lines() == []
+
+
+class FullDisk(io.StringIO):
+    """A file on a disk without room."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_fails_no_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Serve writes to its log what a handler prints to stderr, such as that it cannot write."""
+    with serve_log(tmp_path):
+        (memory,) = [one for one in SERVE.handlers if isinstance(one, MemoryHandler)]
+        assert isinstance(memory.target, FileHandler)
+        monkeypatch.setattr(memory.target, "stream", FullDisk())
+        monkeypatch.setattr(sys, "stderr", StreamToLogger(SERVE, logging.INFO, sys.stderr))
+        _fail(BackendFailure("broken"))
+        SERVE.info("another")
+        monkeypatch.undo()
 
 
 @given(st.text(st.characters()))
