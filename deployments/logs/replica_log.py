@@ -7,10 +7,8 @@ the log as text on ``stderr``, keep their level here.
 
 from __future__ import annotations
 
-import atexit
 import logging
 import logging.handlers
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -92,13 +90,6 @@ class RepeatFilter(logging.Filter):
                 self._start_timer()
         self._write(ended)
 
-    def finish(self) -> None:
-        """Write the numbers of all periods, because the process ends."""
-        with self._lock:
-            self.close()
-            ended = self._repeats.ended(math.inf)
-        self._write(ended)
-
     def close(self) -> None:
         """Stop the thread that waits for the end of a period; idempotent."""
         timer, self._timer = self._timer, None
@@ -176,9 +167,7 @@ def install(logger: logging.Logger, root: logging.Logger, settings: LogSettings)
     # A handler that cannot write, as on a full disk, would print that to stderr, which Serve sends
     # to the same handler, without end.
     logging.raiseExceptions = False
-    repeats = RepeatFilter(logger, settings.repeat_period_s)
-    atexit.register(repeats.finish)
-    logger.addFilter(repeats)
+    logger.addFilter(RepeatFilter(logger, settings.repeat_period_s))
     logger.addFilter(OneLineFilter())
     root.addHandler(ForwardingHandler())
     logging.getLogger("embedder").setLevel(logger.getEffectiveLevel())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import builtins
 import json
 import logging
@@ -73,7 +72,6 @@ def serve_log(
         for one in serve.filters:
             if isinstance(one, RepeatFilter):
                 one.close()
-                atexit.unregister(one.finish)
         for logger, handlers, filters, level in loggers:
             logger.handlers[:], logger.filters[:] = handlers, filters
             logger.setLevel(level)

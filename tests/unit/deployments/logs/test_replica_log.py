@@ -126,18 +126,6 @@ def _repeat_filter() -> RepeatFilter:
     return found
 
 
-def test_a_process_that_ends_reports_the_numbers(tmp_path: Path) -> None:
-    with serve_log(tmp_path) as log:
-        for _ in range(3):
-            _fail(BackendFailure("broken"))
-        _repeat_filter().finish()
-        _repeat_filter().finish()
-        numbers = [line for line in log.lines() if "repeated" in line]
-
-    assert len(numbers) == 1
-    assert "repeated 2 times within" in numbers[0]
-
-
 def test_the_number_is_reported_although_no_record_follows() -> None:
     clock, reported = ManualClock(), threading.Event()
     logger = logging.Logger("test")
