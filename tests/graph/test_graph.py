@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 from ray import serve
@@ -16,9 +18,13 @@ TEXTS = ["hello world", "A longer text about embeddings.", "hello world", "naïv
 
 
 @pytest.fixture(scope="module")
-def graph() -> Handle:
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Handle:
     """Return the handle of a graph whose stages all live in this process."""
+    keys = tmp_path_factory.mktemp("graph") / "keys.yaml"
+    keys.write_text("[]")
+    keys.chmod(0o600)
     args = {
+        "keys_file": str(keys),
         "model": {"offline": True, "matryoshka": [16]},
         "batching": {"autotune_s": 0},
         # On a busy machine the measured rate may be so low that 64 calls would wait for seconds.
@@ -40,6 +46,11 @@ def test_the_graph_gives_the_vectors_of_the_library(graph: Handle) -> None:
 
 def test_one_text_is_one_row(graph: Handle) -> None:
     assert graph.embed.remote("hello world").result().shape == (1, 384)
+
+
+def test_an_ingress_reads_its_keys_again_and_asks_its_handle_for_none(graph: Handle) -> None:
+    assert graph.embed.remote("without a key").result().shape == (1, 384)
+    assert "keys-file" in {thread.name for thread in threading.enumerate()}
 
 
 def test_token_ids_are_the_same_input_as_their_text(graph: Handle) -> None:
