@@ -53,6 +53,7 @@ faults: install  ## Kill, damage and stress index, cache and service (takes long
 		tests/unit/cache/test_killed.py tests/unit/deployments/operations/test_reembedding_crashes.py \
 		tests/unit/inference/test_pool_machine.py tests/cluster/test_faults.py tests/cluster/test_cache_faults.py \
 		tests/cluster/test_index_faults.py tests/cluster/test_two_services.py tests/cluster/test_service_choice.py \
+		tests/cluster/test_secured_service.py \
 		tests/cluster/test_contract.py tests/fuzz
 	TEST_EXAMPLES=10 $(BIN)/pytest --timeout=0 $(UNIT) -m hypothesis
 

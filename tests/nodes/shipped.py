@@ -17,7 +17,7 @@ from ray.autoscaler._private.util import prepare_config
 from deployments.ingress.middleware.keys import new_key
 from tests.nodes.listeners import Listener
 from tests.nodes.machines import Machine
-from tests.nodes.service_file import ROOT, service
+from tests.nodes.service_file import FILE, ROOT, service
 
 GROUPS = {"head": "head", "data": "data_worker", "cpu": "cpu_worker"}
 """The node types of cluster.yaml by the names of the machines."""
@@ -75,9 +75,9 @@ class ShippedCluster:
 
     def deploy(self) -> None:
         """Run on the head what `make cluster` runs there."""
-        found = re.search(r"ray exec cluster\.yaml '([^']+)'", (ROOT / "Makefile").read_text())
+        found = re.search(r"ray exec \$\(CLUSTER\) '([^']+)'", (ROOT / "Makefile").read_text())
         assert found is not None
-        self.run("head", found[1])
+        self.run("head", found[1].replace("$(SERVED)", FILE))
 
     def run(self, name: str, command: str, variables: Mapping[str, str] | None = None) -> str:
         """Return what a command on a machine prints; the code counts as installed there."""
