@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from tests.unit.checkout.kubernetes.variants import (
     Object,
     pod_specs,
     ray_cluster,
+    ray_groups,
     variant,
 )
 
@@ -108,6 +110,17 @@ def test_no_pod_has_a_privilege_or_writes_to_its_image(name: str) -> None:
         assert security["capabilities"] == {"drop": ["ALL"]}
         assert security["allowPrivilegeEscalation"] is False
         assert security["readOnlyRootFilesystem"] is True
+
+
+def test_the_pods_have_the_user_of_the_image_and_may_write_where_it_writes() -> None:
+    image = (ROOT / "Dockerfile").read_text()
+    written = {*json.loads(re.findall(r"^VOLUME (.*)$", image, re.MULTILINE)[0]), "/tmp"}
+    (user,) = re.findall(r"^USER (\d+):", image, re.MULTILINE)
+    for group in ray_groups("postgres-gpu"):
+        spec = group["template"]["spec"]
+        mounts = {one["mountPath"] for one in spec["containers"][0]["volumeMounts"]}
+        assert spec["securityContext"]["runAsUser"] == int(user)
+        assert written < mounts
 
 
 @each_variant
