@@ -62,16 +62,17 @@ def received(service: RunningService, traces_port: int) -> Iterator[Received]:
 
 
 async def _send(url: str, *traces: str) -> None:
-    """Send a large request, and while it is computed, a small one for each trace."""
+    """Send bulk work, which delays no other, and while it is computed, a text for each trace."""
     async with httpx.AsyncClient(base_url=url, timeout=60) as client:
 
-        async def embed(texts: list[str], **headers: str) -> None:
-            answer = await client.post("/v1/embeddings", json={"input": texts}, headers=headers)
+        async def embed(texts: list[str], priority: str = "interactive", **headers: str) -> None:
+            body = {"input": texts, "priority": priority}
+            answer = await client.post("/v1/embeddings", json=body, headers=headers)
             answer.raise_for_status()
 
         mark = secrets.token_hex(8)
-        long = [f"{mark} {row} " + "words " * 200 for row in range(40)]
-        large = asyncio.ensure_future(embed(long))
+        long = [f"{mark} {row} " + "words " * 200 for row in range(24)]
+        large = asyncio.ensure_future(embed(long, "bulk"))
         await asyncio.sleep(0.3)
         await asyncio.gather(
             embed([f"{SECRET} {mark} not traced"], traceparent=f"00-{'5' * 32}-{CLIENT}-00"),
@@ -138,12 +139,14 @@ def test_a_search_by_text_is_traced_to_the_index(
 ) -> None:
     name = f"traces-{secrets.token_hex(4)}"
     trace = secrets.token_hex(16)
-    with httpx.Client(base_url=f"{service.url}/v1/collections/{name}", timeout=60) as client:
+    collection = f"{service.url}/v1/collections/{name}"
+    header = {"traceparent": f"00-{trace}-{CLIENT}-01"}
+    with httpx.Client(timeout=60) as client:
         points = {"points": [{"id": "one", "text": "a text"}]}
-        client.post("/points", json=points).raise_for_status()
-        header = {"traceparent": f"00-{trace}-{CLIENT}-01"}
-        found = client.post("/search", json={"text": "text", "top_k": 1}, headers=header)
-        client.delete(client.base_url).raise_for_status()
+        client.post(f"{collection}/points", json=points).raise_for_status()
+        query = {"text": "text", "top_k": 1}
+        found = client.post(f"{collection}/search", json=query, headers=header)
+        client.delete(collection).raise_for_status()
     found.raise_for_status()
     received.wait([trace], {"embed", "search", "queue"})
     (root,) = (span for span in received.of(trace) if span.parent_id == CLIENT)
