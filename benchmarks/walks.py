@@ -117,7 +117,7 @@ def main() -> None:
 
 async def walks(placement: str) -> dict[str, Counter[str]]:
     """Return the calls of every kind of request, by file; ``placement`` is that of both stages."""
-    app = await _application(placement)
+    app = build_asgi(await local_service(placement))
     numbers = count()
 
     def text() -> str:
@@ -141,7 +141,8 @@ async def walks(placement: str) -> dict[str, Counter[str]]:
     return {name: await _counted(app, kind) for name, kind in kinds.items()}
 
 
-async def _application(placement: str) -> ASGIApp:
+async def local_service(placement: str) -> Service:
+    """Return the service of one replica a stage; those of other stages run in another thread."""
     settings = ServeSettings.model_validate(
         {
             "data_directory": None,
@@ -166,7 +167,7 @@ async def _application(placement: str) -> ASGIApp:
     )
     service = Service(settings, handles)
     service.configure(models)
-    return build_asgi(service)
+    return service
 
 
 async def _counted(app: ASGIApp, kind: Callable[[], tuple[str, Any]]) -> Counter[str]:

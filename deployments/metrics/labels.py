@@ -9,17 +9,11 @@ MAX_VALUES = 100
 """Values of one label: each is a series in every replica, and costs memory in Prometheus."""
 
 
-class BoundedLabel:
-    """Returns the values of one label; the first `MAX_VALUES` keep their names."""
+class BoundedLabel(dict[str, str]):
+    """Maps each value to its label: the first `MAX_VALUES` to themselves, others to `OTHER`."""
 
-    def __init__(self) -> None:
-        self._known: set[str] = set()
-
-    def __call__(self, value: str) -> str:
-        """Return the value, or `OTHER` if it is one too many."""
-        if value in self._known:
-            return value
-        if len(self._known) < MAX_VALUES:
-            self._known.add(value)
-            return value
-        return OTHER
+    def __missing__(self, value: str) -> str:
+        if len(self) >= MAX_VALUES:
+            return OTHER
+        self[value] = value
+        return value

@@ -54,12 +54,12 @@ class Service:
         self.numeric_work = NumericWork(settings.limits.max_wait_s)
         self.replicas = Replicas(handles)
         self.cache_names, self.index_names = tuple(handles.caches), tuple(handles.indexes)
-        pipeline_stats = PipelineStats()
+        self.pipeline_stats = PipelineStats()
         self.index = RemoteIndex(
             handles.indexes,
             settings.limits.max_response_bytes,
             settings.vector_index.calls_per_replica,
-            pipeline_stats.stage_seconds["index"],
+            self.pipeline_stats.stage_seconds["index"],
         )
         self.search_admission = SearchAdmission(self.index, AdmissionControl(settings.limits))
         self.caches = IngressCaches(settings.cache, handles.caches)
@@ -73,14 +73,14 @@ class Service:
             self.encoder_pools,
             self.caches,
             self.admission,
-            pipeline_stats,
+            self.pipeline_stats,
         )
         self.models: ServedModels[Connection] = ServedModels(connect)
         self.token_usage = TokenUsage(self.keys)
         self.handle_calls = 0
         self._scaling = ScalingReport()
         self._metrics = IngressMetrics(
-            self.request_stats, self.token_usage, self.admission, pipeline_stats
+            self.request_stats, self.token_usage, self.admission, self.pipeline_stats
         )
         self._probe = StageProbe(handles, self.encoder_pools)
 
@@ -161,10 +161,9 @@ class Service:
         options: EmbedOptions,
         deadline: Deadline,
     ) -> Embeddings:
-        name = connection.info.name
-        self.token_usage.begin(name, options.priority)
+        labels = self.token_usage.begin(connection.info.name, options.priority)
         answer = await connection.pipeline.embed(inputs, options, deadline)
-        self.token_usage.count(name, answer)
+        self.token_usage.count(labels, answer)
         return answer
 
     def run_maintenance(self) -> None:
