@@ -61,16 +61,8 @@ class RunningService:
             self.environment |= _send_traces(config, traces_port)
         command = [
             *(str(Path(sys.executable).with_name("embedder")), "serve", str(config)),
-            *(
-                "--host",
-                host,
-                "--port",
-                str(self.port),
-                "--log",
-                str(self._log),
-                "--timeout",
-                str(READY_S),
-            ),
+            *("--host", host, "--port", str(self.port)),
+            *("--log", str(self._log), "--timeout", str(READY_S)),
         ]
         self._process = subprocess.Popen(
             command, env=self.environment, cwd=ROOT, stdout=subprocess.PIPE, text=True
