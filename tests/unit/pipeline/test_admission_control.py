@@ -114,6 +114,33 @@ def test_the_statistics_count_all_decisions(
     assert admission.stats.reserved_tokens == 0
 
 
+def test_refusals_are_counted_by_their_reason(admission: AdmissionControl) -> None:
+    admission.admit([b"a"], 600, Priority.INTERACTIVE)
+    ask(admission, "waits too long", 25)
+    with pytest.raises(Overloaded):
+        admission.admit([b"b"], 10**9, Priority.BULK)
+
+    assert admission.refusals == {"wait": 1, "queue": 1}
+
+
+@pytest.mark.parametrize(("waited_s", "direction"), [(0.75, "longer"), (0.25, "shorter")])
+def test_the_wait_of_a_computation_is_compared_with_its_prediction(
+    admission: AdmissionControl, waited_s: float, direction: str
+) -> None:
+    admission.admit([b"a"], 490, Priority.INTERACTIVE)
+    predicted_s = admission.stats.predicted_wait_s
+    before = {name: one.count for name, one in admission.wait_errors.items()}
+    work = admission.admit([b"b"], 20, Priority.INTERACTIVE)
+    for _ in range(2):  # of two chunks the first one counts
+        work.computed(10, Timings(queue_s=waited_s))
+    bulk = admission.admit([b"c"], 20, Priority.BULK)
+    bulk.computed(10, Timings(queue_s=waited_s))
+
+    counts = {name: one.count - before[name] for name, one in admission.wait_errors.items()}
+    assert counts == {"longer": 0, "shorter": 0, direction: 1}
+    assert admission.wait_errors[direction].sum == pytest.approx(abs(waited_s - predicted_s))
+
+
 def test_without_limits_everything_is_admitted(clock: ManualClock) -> None:
     admission = AdmissionControl(clock=clock)
     measure(admission, clock, 1)

@@ -14,6 +14,7 @@ import ray.exceptions
 import ray.serve.exceptions
 from ray.serve._private.common import DeploymentID
 
+from deployments.rpc.call_stats import CALL_STATS
 from deployments.rpc.handle_client import HandleClient
 from embedder.core.deadline import Deadline
 from embedder.core.errors import (
@@ -76,8 +77,10 @@ async def test_arguments_and_answers_are_passed_unchanged() -> None:
 async def test_a_call_survives_two_lost_replicas() -> None:
     script = Script(LOST, LOST, "answer")
 
+    before = CALL_STATS.retries["Encoder"]
     assert await _remote(script).call("ask", 7) == "answer"
     assert script.sends == [(7,)] * 3
+    assert CALL_STATS.retries["Encoder"] - before == 2
 
 
 async def test_a_stage_that_loses_three_replicas_is_unavailable() -> None:
