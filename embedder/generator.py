@@ -7,22 +7,20 @@ that synchronous code, coroutines and several threads can call it and share batc
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import Coroutine, Generator, Iterable, Iterator, Sequence, Sized
+from collections.abc import Generator, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future
 from contextlib import closing
-from typing import TypeVar
 
 import numpy as np
 
 from embedder.cache.memory import MemoryCache
 from embedder.core.deadline import Deadline
-from embedder.core.errors import Unavailable
 from embedder.core.request import Embeddings, EmbedOptions
 from embedder.core.types import Input, InputType, SimilarityName, TokenRow, Truncate, Vectors
 from embedder.inference.loading import load_model
 from embedder.inference.local import LocalEncoder, LocalTokenizer, device_thread
+from embedder.loop_thread import LoopThread
 from embedder.pipeline.input_checks import check_collection, check_types
 from embedder.pipeline.pipeline import Pipeline
 from embedder.pipeline.stage_executor import Stages
@@ -31,8 +29,6 @@ from embedder.progress import Progress
 from embedder.settings.model import EmbedderSettings, ModelSettings
 from embedder.similarity.metrics import similarity
 from embedder.statistics import GeneratorStats, statistics
-
-ResultT = TypeVar("ResultT")
 
 Texts = str | Sequence[Input]
 """One text, or a sequence of texts and lists of token ids."""
@@ -65,12 +61,7 @@ class EmbeddingGenerator:
         # Limits protect a server from its clients, which a generator does not have.
         self._pipeline = Pipeline(self.model, stages, limits=None)
         self._started = time.monotonic()
-        self._lock = threading.Lock()
-        self._closed = False
-        self._closing = False
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="embedder")
-        self._thread.start()
+        self._loop = LoopThread("generator")
 
     def embed(
         self, inputs: Texts, options: EmbedOptions | None = None, *, show_progress: bool = False
@@ -84,7 +75,7 @@ class EmbeddingGenerator:
         """
         rows = _rows(inputs)
         if not show_progress:
-            return self._result(self._submit(rows, options)).vectors
+            return self._loop.result(self._submit(rows, options)).vectors
         with Progress(len(rows)) as progress, closing(self._chunks(rows, options)) as chunks:
             parts = [result.vectors for result in progress.track(chunks)]
         return np.concatenate(parts) if parts else self.embed([], options)
@@ -162,7 +153,7 @@ class EmbeddingGenerator:
         Loading has already computed one batch: use this to wake a device, or to fill the cache.
         """
         started = time.perf_counter()
-        self._result(self._on_loop(self._encoder.compute_largest_batch()))
+        self._loop.run(self._encoder.compute_largest_batch())
         for _ in self._chunks(_rows(inputs), None):
             pass
         return time.perf_counter() - started
@@ -173,20 +164,13 @@ class EmbeddingGenerator:
 
     def close(self) -> None:
         """End the threads; waiting calls fail with `Unavailable`."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        self._loop.close(self._stop_stages)
         self._device.shutdown(wait=False)
 
     def _submit(self, rows: Sequence[Input], options: EmbedOptions | None) -> Future[Embeddings]:
         options = options or EmbedOptions()
         deadline = Deadline.after(options.timeout_s)
-        return self._on_loop(self._pipeline.embed(rows, options, deadline))
+        return self._loop.submit(self._pipeline.embed(rows, options, deadline))
 
     def _chunks(
         self, inputs: Iterable[Input], options: EmbedOptions | None
@@ -198,40 +182,9 @@ class EmbeddingGenerator:
             return self.embed(items)
         return self.embed(items.tolist()) if items.dtype.kind in "UTO" else items
 
-    def _on_loop(self, work: Coroutine[None, None, ResultT]) -> Future[ResultT]:
-        with self._lock:
-            if self._closed:
-                work.close()
-                raise Unavailable("the generator is closed")
-            return asyncio.run_coroutine_threadsafe(self._unless_closed(work), self._loop)
-
-    async def _unless_closed(self, work: Coroutine[None, None, ResultT]) -> ResultT:
-        """Await work; if closing cancels it, its caller gets an error and not a cancellation."""
-        try:
-            return await work
-        except asyncio.CancelledError:
-            if self._closing:
-                raise Unavailable("the generator was closed") from None
-            raise
-
-    @staticmethod
-    def _result(future: Future[ResultT]) -> ResultT:
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()  # Ctrl-C interrupts the wait, and not the work
-            raise
-
-    async def _end(self) -> None:
-        """Cancel every call in progress, and wait until each has ended."""
-        self._closing = True
+    def _stop_stages(self) -> None:
         self._encoder.close()
         self._tokenizer.close()
-        calls = asyncio.all_tasks() - {asyncio.current_task()}
-        for call in calls:
-            call.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)
-        await self._loop.shutdown_default_executor()
 
     def __enter__(self) -> EmbeddingGenerator:
         return self

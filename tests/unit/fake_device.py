@@ -6,7 +6,6 @@ tokenizer is a real one with letters as tokens.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -134,5 +133,5 @@ def make_generator(
 
 def settled(generator: EmbeddingGenerator) -> EmbeddingGenerator:
     """Return the generator after its event loop has run everything that is ready."""
-    asyncio.run_coroutine_threadsafe(settle(), generator._loop).result(LONG_S)
+    generator._loop.submit(settle()).result(LONG_S)
     return generator
