@@ -1,21 +1,22 @@
 """What metrics cost a cached request, and what a publication costs a replica.
 
-``python -m benchmarks.metrics_cost`` answers requests for one cached text in this process, through
-the application of an ingress without a server: with metrics, and without counting what only metrics
-need. A pair of runs takes turns of a few requests, because the speed of a shared machine drifts. It
-prints the CPU time of the event loop's thread. Ray's instruments are real, but export nothing.
+``python -m benchmarks.metrics_cost`` answers requests for one cached text through the application
+of an ingress without a server, in pairs of processes: one with metrics, one without what only
+metrics count. Both take turns of a few requests, because the speed of a shared machine drifts; each
+pair is new, because two equal processes differ by 3 %. It prints the CPU time of the event loop's
+thread. Ray's instruments are real, but export nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import multiprocessing
 import os
 import statistics
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from unittest.mock import patch
 
 from starlette.types import ASGIApp
@@ -23,56 +24,99 @@ from starlette.types import ASGIApp
 from benchmarks.asgi_client import post
 from benchmarks.walks import local_service
 from deployments.ingress.asgi import build_asgi
+from deployments.ingress.middleware.request_stats import RequestStats
 from deployments.ingress.service.service import Service
+from deployments.ingress.service.token_usage import TokenUsage
 
 BODY = b'{"input": "the same text"}'
+WARMING = 500
+TURN = 50
+"""Requests of one process before those of the other."""
+
 PUBLISHED_S = 5.0
 """Seconds between two health checks of Serve, each of which publishes the metrics."""
 
-TURN = 20
-"""Requests of one kind before the next turn."""
-
 PUBLICATIONS = 20
 GOAL = 1.02
+
+
+class Ingress:
+    """An ingress in a process of its own, which answers requests one after the other."""
+
+    def __init__(self, *, counted: bool) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, other = context.Pipe()
+        self._process = context.Process(target=_serve, args=(other, counted), daemon=True)
+        self._process.start()
+        other.close()
+
+    def seconds(self, requests: int) -> float:
+        """Return the CPU seconds of so many requests, of one publication for 0 requests."""
+        self._pipe.send(requests)
+        seconds: float = self._pipe.recv()
+        return seconds
+
+    def close(self) -> None:
+        """End the process."""
+        self._pipe.close()
+        self._process.join()
 
 
 def main() -> None:
     """Measure, and print the ratio with its noise."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=20)
-    parser.add_argument("--requests", type=int, default=1000, help="in a run")
+    parser.add_argument("--turns", type=int, default=30, help=f"of {TURN} requests, in a run")
     options = parser.parse_args()
-    asyncio.run(_measure(options.pairs, options.requests))
-    sys.stdout.flush()
+    pairs = [_pair(options.turns) for _ in range(options.pairs)]
+    with_us, without_us, publication_s = (
+        statistics.median(one) for one in zip(*pairs, strict=True)
+    )
+    ratios = [with_us / without_us for with_us, without_us, _ in pairs]
+    low, ratio, high = statistics.quantiles(ratios, n=4)
+    mean, error = statistics.fmean(ratios), statistics.stdev(ratios) / len(ratios) ** 0.5
+    print(f"CPU of a cached request: {with_us:.1f} us with metrics, {without_us:.1f} us without")
+    print(f"ratio: median {ratio:.4f}, quartiles {low:.4f} to {high:.4f}; ", end="")
+    print(f"mean {mean:.4f} with standard error {error:.4f}; goal {GOAL}")
+    print(f"a publication takes {publication_s * 1e3:.1f} ms, ", end="")
+    print(f"{publication_s / PUBLISHED_S:.3%} of a core; load {os.getloadavg()[0]:.1f}")
+
+
+def _pair(turns: int) -> tuple[float, float, float]:
+    """Return CPU microseconds of a request with and without metrics, and seconds to publish."""
+    counted, bare = Ingress(counted=True), Ingress(counted=False)
+    seconds = {counted: 0.0, bare: 0.0}
+    for ingress in seconds:
+        ingress.seconds(WARMING)  # loads the model, fills the cache and warms up
+    for turn in range(turns):
+        for ingress in (counted, bare) if turn % 2 else (bare, counted):
+            seconds[ingress] += ingress.seconds(TURN)
+    publication_s = counted.seconds(0)
+    for ingress in seconds:
+        ingress.close()
+    us = 1e6 / (turns * TURN)
+    return seconds[counted] * us, seconds[bare] * us, publication_s
+
+
+def _serve(pipe: Connection, counted: bool) -> None:
+    if not counted:
+        for kind, name in (
+            (RequestStats, "answered"),
+            (TokenUsage, "begin"),
+            (TokenUsage, "count"),
+        ):
+            setattr(kind, name, _nothing)
+    with suppress(EOFError):
+        asyncio.run(_answer(pipe))
     os._exit(0)  # without waiting for the threads of the replicas
 
 
-async def _measure(pairs: int, requests: int) -> None:
+async def _answer(pipe: Connection) -> None:
     service = await local_service("colocated")
     app = build_asgi(service)
-    await _run(app, requests)  # loads the model, fills the cache and warms up
-    counted, bare, ratios = list[float](), list[float](), list[float]()
-    for _ in range(pairs):
-        with_s = without_s = 0.0
-        for turn in range(requests // TURN):
-            for with_metrics in (True, False) if turn % 2 else (False, True):
-                if with_metrics:
-                    with_s += await _run(app, TURN)
-                else:
-                    with _uncounted(service):
-                        without_s += await _run(app, TURN)
-        counted.append(with_s / requests)
-        bare.append(without_s / requests)
-        ratios.append(with_s / without_s)
-    low, _, high = statistics.quantiles(ratios, n=4)
-    ratio = statistics.median(ratios)
-    print(
-        f"CPU of a cached request: {statistics.median(counted) * 1e6:.1f} us with metrics, ", end=""
-    )
-    print(f"{statistics.median(bare) * 1e6:.1f} us without; load {os.getloadavg()[0]:.1f}")
-    print(f"ratio {ratio:.4f}, quartiles {low:.4f} to {high:.4f}, goal {GOAL}")
-    seconds = _publication_s(service)
-    print(f"a publication takes {seconds * 1e3:.1f} ms: {seconds / PUBLISHED_S:.3%} of a core")
+    while True:
+        requests = pipe.recv()  # blocks this process, whose turn it is not
+        pipe.send(await _run(app, requests) if requests else _publication_s(service))
 
 
 async def _run(app: ASGIApp, requests: int) -> float:
@@ -81,17 +125,6 @@ async def _run(app: ASGIApp, requests: int) -> float:
     for _ in range(requests):
         await post(app, "/v1/embeddings", BODY)
     return time.thread_time() - began
-
-
-@contextmanager
-def _uncounted(service: Service) -> Iterator[None]:
-    """Leave out the counters that only metrics need; two additions and a variable remain."""
-    with (
-        patch.object(service.request_stats, "answered", _nothing),
-        patch.object(service.token_usage, "begin", _nothing),
-        patch.object(service.token_usage, "count", _nothing),
-    ):
-        yield
 
 
 def _nothing(*_: object) -> None:
