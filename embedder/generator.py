@@ -15,12 +15,15 @@ from contextlib import closing
 import numpy as np
 
 from embedder.cache.memory import MemoryCache
+from embedder.chunking.request import Boundaries, ChunkEmbeddings, ChunkOptions
+from embedder.chunking.texts import by_text, chunk_texts
 from embedder.core.deadline import Deadline
 from embedder.core.request import Embeddings, EmbedOptions
 from embedder.core.types import Input, InputType, SimilarityName, TokenRow, Truncate, Vectors
 from embedder.inference.loading import load_model
 from embedder.inference.local import LocalEncoder, LocalTokenizer, device_thread
 from embedder.loop_thread import LoopThread
+from embedder.models.prompts import select_prompt
 from embedder.pipeline.input_checks import check_collection, check_types
 from embedder.pipeline.pipeline import Pipeline
 from embedder.pipeline.stage_executor import Stages
@@ -132,6 +135,35 @@ class EmbeddingGenerator:
         check_types(rows)
         end = truncate or self.model.truncation
         return self._tokenizer.encode(rows, truncate=end).tokens.rows()
+
+    def embed_chunks(  # noqa: PLR0913 - options of chunks, and those of vectors
+        self,
+        texts: Texts,
+        options: EmbedOptions | None = None,
+        *,
+        size: int = 256,
+        overlap: int = 32,
+        boundaries: Boundaries = "tokens",
+        input_type: InputType | None = None,
+        show_progress: bool = False,
+    ) -> list[ChunkEmbeddings]:
+        """Split every text into chunks, and return the chunks of each with their vectors.
+
+        The vector of a chunk is that which `embed` returns for it. `ChunkOptions` describes the
+        options of chunks; ``input_type`` replaces that in ``options``.
+
+        Raises:
+            InvalidInput: an option is outside its limits, or a text has only white space.
+            EmbedderError: as `embed`.
+        """
+        rows, chunking = _rows(texts), ChunkOptions(size, overlap, boundaries)
+        options = options or EmbedOptions()
+        options = options if input_type is None else options.for_input_type(input_type)
+        chunking.check(self.model.max_tokens)
+        prompt = select_prompt(options, self.model)
+        chunks = self._tokenizer.split(rows, chunking, prompt=prompt)
+        vectors = self.embed(chunk_texts(rows, chunks), options, show_progress=show_progress)
+        return by_text(chunks, vectors)
 
     def similarity(
         self, a: Texts | Vectors, b: Texts | Vectors, metric: SimilarityName | None = None

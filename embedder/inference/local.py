@@ -12,14 +12,19 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
+
+import numpy as np
 
 from embedder.backends.protocol import Backend
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
 from embedder.batching.stages import BatchingEncoder
+from embedder.chunking.request import Chunk, ChunkOptions
+from embedder.chunking.texts import split_texts
+from embedder.chunking.units import Offsets
 from embedder.core.deadline import Deadline
 from embedder.core.tracing import step
 from embedder.core.types import Encoded, Input, TokenBatch, Tokenized, Truncate
@@ -78,6 +83,16 @@ class LocalTokenizer:
             )
         )
 
+    def split(
+        self, inputs: Sequence[Input], options: ChunkOptions, *, prompt: str = ""
+    ) -> list[list[Chunk]]:
+        """Return the chunks of every text behind ``prompt``, computed in the caller's thread.
+
+        Raises:
+            InvalidInput: as `embedder.chunking.texts.split_texts`.
+        """
+        return split_texts(inputs, _ChunkTokenizer(self._tokenizer, prompt), options)
+
     async def decode(
         self, rows: Sequence[Sequence[int]], *, skip_special_tokens: bool
     ) -> list[str]:
@@ -94,6 +109,23 @@ class LocalTokenizer:
     def close(self) -> None:
         """Stop the threads after their current tasks."""
         self._threads.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _ChunkTokenizer:
+    """Count the tokens of chunks as they are embedded: behind a prompt, with special tokens."""
+
+    tokenizer: FastTokenizer
+    prompt: str
+
+    def count(self, text: str) -> int:
+        encoded = self.tokenizer.encode([self.prompt + text], truncate=Truncate.NONE)
+        return len(encoded.tokens.ids)
+
+    def offsets(self, text: str) -> Offsets:
+        (tokens,) = self.tokenizer.tokenize_with_offsets([text], add_special_tokens=False)
+        spans = [(token.start, token.stop) for token in tokens if token.start is not None]
+        return np.array(spans, np.int64).reshape(-1, 2)
 
 
 class LocalEncoder(BatchingEncoder):

@@ -1,0 +1,88 @@
+"""Options and texts are checked, and errors name the field and the limit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from embedder.chunking.request import Chunk, ChunkOptions
+from embedder.chunking.texts import by_text, chunk_texts, split_texts
+from embedder.core.errors import InvalidInput, LimitExceeded
+from tests.unit.chunking.tokenizers import Rules
+
+LETTERS = Rules(lambda text: 2 + len(text) + 9 * text.count("!"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ChunkOptions(8, 7),
+        ChunkOptions(256, 0),
+        ChunkOptions(256, 255, "sentences"),
+    ],
+)
+def test_options_at_their_limits_are_valid(options: ChunkOptions) -> None:
+    options.check(256)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (ChunkOptions(7, 0), "'size' is 7; it must be a whole number from 8 to 256, "),
+        (ChunkOptions(257, 0), "'size' is 257; it must be a whole number from 8 to 256, "),
+        (ChunkOptions(8, 8), "'overlap' is 8; it must be a whole number from 0 to 7, "),
+        (ChunkOptions(8, -1), "'overlap' is -1; it must be a whole number from 0 to 7, "),
+        (ChunkOptions(8.5, 0), "'size' is 8.5; "),  # type: ignore[arg-type]
+        (ChunkOptions(8, True), "'overlap' is True; "),
+        (
+            ChunkOptions(8, 0, "words"),  # type: ignore[arg-type]
+            "'boundaries' is 'words'; it must be 'tokens' or 'sentences'",
+        ),
+    ],
+)
+def test_options_beyond_their_limits_are_refused(options: ChunkOptions, problem: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        options.check(256)
+
+    assert str(refused.value).startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("item", "problem"),
+    [
+        ("", "'input[1]' must have a character that is not white space"),
+        (" \n\u3000", "'input[1]' must have a character that is not white space"),
+        ([5, 6], "'input[1]' is of type list; only a text has chunks"),
+    ],
+)
+def test_an_input_without_chunks_is_refused(item: str | list[int], problem: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        split_texts(["abc", item], LETTERS, ChunkOptions(8, 0))
+
+    assert str(refused.value) == problem
+
+
+def test_a_character_above_the_limit_is_refused_with_the_row_of_its_text() -> None:
+    with pytest.raises(LimitExceeded, match=r"'input\[1\]' has 12 tokens in character 2, .* is 8"):
+        split_texts(["abc", "ab!"], LETTERS, ChunkOptions(8, 0))
+
+
+def test_a_prompt_that_leaves_no_room_is_refused() -> None:
+    prompted = Rules(lambda text: 8 + len(text))
+    with pytest.raises(InvalidInput, match=r"'size' is 8; the prompt .* alone have 8 tokens"):
+        split_texts(["abc"], prompted, ChunkOptions(8, 0))
+
+    assert len(split_texts(["abc"], prompted, ChunkOptions(9, 0))[0]) == 3
+
+
+def test_vectors_are_grouped_by_text() -> None:
+    texts = ["abcdefgh", " x "]
+    chunks = split_texts(texts, LETTERS, ChunkOptions(8, 0))
+    first, second = by_text(chunks, np.arange(6, dtype=np.float32).reshape(3, 2))
+
+    assert first.chunks == [Chunk(0, 6, 8), Chunk(6, 8, 4)]
+    assert second.chunks == [Chunk(1, 2, 3)]
+    assert chunk_texts(texts, chunks) == ["abcdef", "gh", "x"]
+    assert first.vectors.tolist() == [[0, 1], [2, 3]]
+    assert second.vectors.tolist() == [[4, 5]]
+    assert by_text([], np.empty((0, 2), np.float32)) == []
