@@ -102,14 +102,14 @@ class _Splitter:
         ``level`` is that of the chunk before: the overlap divides none of its units.
         """
         for repeated in self._starts(start, stop, level):
-            for finer in range(level + 1):
-                if chunk := self._longest(repeated, stop, finer):
-                    return chunk, finer
+            for kind in range(level + 1):
+                if chunk := self._longest(repeated, stop, kind):
+                    return chunk, kind
         following = _NOT_SPACE.search(self._text, stop)
         assert following is not None, "no characters are left"
-        for finer in range(len(self._kinds)):
-            if chunk := self._longest(following.start(), stop, finer):
-                return chunk, finer
+        for kind in range(len(self._kinds)):
+            if chunk := self._longest(following.start(), stop, kind):
+                return chunk, kind
         at = following.start()
         unit = f"tokens in character {at}, special tokens and prompt included"
         raise LimitExceeded(
