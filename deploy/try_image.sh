@@ -7,7 +7,8 @@
 #   PIP_CONF=F   a pip.conf for the build, where packages come from a mirror
 #   SOURCES=F    the list of Debian's mirrors (that of this machine)
 #   STORE=DIR    where images are kept (a temporary folder, removed at the end)
-#   MODEL=none   leave the model out of the image
+#   MODEL=none   leave the model out of the image, and mount the folder MODEL_DIRECTORY
+#   IMAGE=NAME   try this image of STORE, and build none
 set -euo pipefail
 if [ "${1:-}" != inside ]; then
   # In a mount namespace of its own, for what is unmounted below.
@@ -21,6 +22,7 @@ work=$(mktemp -d)
 store=${STORE:-$work/store}
 engine=(--root "$store/images" --runroot "$store/run")
 name=embedder-try-$$
+image=${IMAGE:-embedder:try}
 base=$(sed -n 's/^ARG BASE=//p' Dockerfile)
 port=$(sed -n 's/^EXPOSE //p' Dockerfile)
 
@@ -57,8 +59,8 @@ build_image() {
   # Stated arguments, because buildah finds the stages of a multi-stage file before it reads defaults.
   buildah build "${engine[@]}" --isolation chroot --format docker --layers --pull-never "${options[@]}" \
     --build-arg BASE="$base" --build-arg TORCH=cpu --build-arg MODEL="${MODEL:-minilm}" \
-    --build-arg REVISION="$(git rev-parse HEAD 2> /dev/null || true)" --tag embedder:try .
-  podman history --format '{{.Size}}\t{{.CreatedBy}}' embedder:try | grep -v '^0 B'
+    --build-arg REVISION="$(git rev-parse HEAD 2> /dev/null || true)" --tag "$image" .
+  podman history --format '{{.Size}}\t{{.CreatedBy}}' "$image" | grep -v '^0 B'
   podman images --format '{{.Repository}}:{{.Tag}} {{.Size}}'
 }
 
@@ -81,7 +83,7 @@ start() {
 # The image's HEALTHCHECK.
 health() {
   local probe
-  mapfile -t probe < <(podman inspect --format '{{range .Config.Healthcheck.Test}}{{println .}}{{end}}' embedder:try | grep .)
+  mapfile -t probe < <(podman inspect --format '{{range .Config.Healthcheck.Test}}{{println .}}{{end}}' "$image" | grep .)
   podman exec "$name" "${probe[@]:1}" > "$work/health" 2>&1
 }
 
@@ -122,8 +124,10 @@ sys.exit(len(answer) != 6 or max(abs(a - b) for a, b in zip(answer, readme)) > 2
 PYTHON
 }
 
-build_base
-build_image
+if [ -z "${IMAGE:-}" ]; then
+  build_base
+  build_image
+fi
 outside=()
 if [ "${MODEL:-minilm}" = none ]; then
   [ -d "${MODEL_DIRECTORY:-}" ] || { echo "MODEL_DIRECTORY must be the folder of all-MiniLM-L6-v2" >&2; exit 1; }
@@ -131,7 +135,7 @@ if [ "${MODEL:-minilm}" = none ]; then
 fi
 
 say "without keys, on loopback"
-start "${outside[@]}" embedder:try serve
+start "${outside[@]}" "$image" serve
 cat "$work/health"
 check_first_request
 post /v1/collections/notes/points '{"points":[{"id":"cat","text":"A kitten sleeps on the sofa."}]}'; echo
@@ -141,7 +145,7 @@ end
 say "with a key, on every address, with the data of the first run"
 key=emb-try
 digest=$(printf %s "$key" | sha256sum | cut -d ' ' -f 1)
-start "${outside[@]}" --env "EMBEDDER_KEYS=[{\"name\":\"try\",\"sha256\":\"$digest\"}]" embedder:try
+start "${outside[@]}" --env "EMBEDDER_KEYS=[{\"name\":\"try\",\"sha256\":\"$digest\"}]" "$image"
 search='{"text":"a young cat","top_k":1,"include":["text"]}'
 [ "$(post /v1/collections/notes/search "$search" --output /dev/null --write-out '%{http_code}')" = 401 ] || fail "no key was asked for"
 post /v1/collections/notes/search "$search" --header "authorization: Bearer $key" | tee "$work/found"; echo
