@@ -80,12 +80,7 @@ start() {
   echo "healthy after $((SECONDS - began)) s"
 }
 
-# The image's HEALTHCHECK.
-health() {
-  local probe
-  mapfile -t probe < <(podman inspect --format '{{range .Config.Healthcheck.Test}}{{println .}}{{end}}' "$image" | grep .)
-  podman exec "$name" "${probe[@]:1}" > "$work/health" 2>&1
-}
+health() { podman exec "$name" "${probe[@]}" > "$work/health" 2>&1; }
 
 post() {  # path, body, further options of curl
   nsenter --target "$(podman inspect --format '{{.State.Pid}}' "$name")" --net \
@@ -104,7 +99,7 @@ end() {
 check_process() {
   podman exec "$name" sh -c '
     for status in /proc/[0-9]*/status; do awk "/^(Uid|State|CapEff)/ { print \$1, \$2 }" $status; done 2> /dev/null | sort | uniq -c
-    touch /written /opt/embedder/written 2> /dev/null && exit 1
+    grep -qE "^\S+ / \S+ ro," /proc/mounts || exit 1
     cat /proc/1/comm' > "$work/processes" || fail "the root file system can be written"
   cat "$work/processes"
   if grep -q 'Uid: 0$' "$work/processes"; then fail "a process runs as root"; fi
@@ -128,6 +123,10 @@ if [ -z "${IMAGE:-}" ]; then
   build_base
   build_image
 fi
+# The image's HEALTHCHECK, without the word CMD before it.
+mapfile -t probe < <(podman image inspect --format '{{range .HealthCheck.Test}}{{println .}}{{end}}' "$image" | sed '1d;/^$/d')
+[ "${#probe[@]}" -gt 0 ] || fail "the image has no HEALTHCHECK"
+
 outside=()
 if [ "${MODEL:-minilm}" = none ]; then
   [ -d "${MODEL_DIRECTORY:-}" ] || { echo "MODEL_DIRECTORY must be the folder of all-MiniLM-L6-v2" >&2; exit 1; }
