@@ -36,7 +36,7 @@ def documentation_routes(described: Sequence[Route]) -> Routes:
 
     @routes.add("GET", "/openapi.json", scope=Scope.READ)
     async def openapi(service: Service, context: RequestContext) -> Response:
-        schema = describe(tuple(described), has_keys=bool(service.settings.keys))
+        schema = describe(tuple(described), has_keys=service.settings.requires_keys)
         if context.prefix:
             schema = {**schema, "servers": [{"url": context.prefix}]}
         return Response(orjson.dumps(schema), media_type="application/json")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -11,13 +14,14 @@ import pytest
 
 from deployments.ingress.asgi import TEI_PATHS
 from deployments.ingress.errors.statuses import STATUSES
+from deployments.ingress.middleware.keys import digest
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService
 from tests.unit.deployments.ingress.test_access import ROUTES, KeyedService
 
 OPERATIONS = [(method, path) for method, path, _ in ROUTES if not re.match("/(docs|openapi)", path)]
 
 
-async def _describe(kind: type[FakeService], **headers: str) -> dict[str, Any]:
+async def _describe(kind: Callable[[], FakeService], **headers: str) -> dict[str, Any]:
     async with kind().client() as http:
         response = await http.get("/openapi.json", headers=headers)
     described: dict[str, Any] = response.json()
@@ -120,6 +124,16 @@ async def test_keys_are_described_only_if_the_service_has_keys(
         schemes: list[dict[str, list[str]]] = [{"bearer": []}, {"x-api-key": []}, {"api-key": []}]
         assert operation["security"] == ([] if is_open else schemes)
         assert ("401" in operation["responses"]) == (not is_open)
+
+
+async def test_keys_of_a_file_are_described(tmp_path: Path) -> None:
+    path = tmp_path / "keys.yaml"
+    path.write_text(f"[{{name: one, sha256: {digest(b'one')}, scopes: [read]}}]")
+    path.chmod(0o600)
+    service = partial(FakeService, keys_file=str(path))
+    described = await _describe(service, **{"x-api-key": "one"})
+
+    assert "securitySchemes" in described["components"]
 
 
 async def test_the_page_loads_nothing_from_other_hosts() -> None:
