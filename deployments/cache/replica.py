@@ -17,7 +17,8 @@ from embedder.cache.archive_format import ArchivedModel
 from embedder.cache.opening import open_store
 from embedder.cache.persistent import PersistentCache
 from embedder.cache.store.records import Records
-from embedder.core.types import CacheHits, Entries
+from embedder.core.request import CacheHits
+from embedder.core.types import Entries
 from embedder.settings.cache import CacheSettings
 
 

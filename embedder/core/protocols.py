@@ -6,16 +6,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from embedder.core.deadline import Deadline
-from embedder.core.types import (
-    CacheHits,
-    Encoded,
-    Entries,
-    Input,
-    Priority,
-    TokenBatch,
-    Tokenized,
-    Truncate,
-)
+from embedder.core.request import CacheHits
+from embedder.core.types import Encoded, Entries, Input, Priority, TokenBatch, Tokenized, Truncate
 
 
 class Tokenizing(Protocol):

@@ -13,17 +13,9 @@ from embedder.cache.memory import MemoryCache
 from embedder.cache.sharding import ShardedCache
 from embedder.core.deadline import Deadline
 from embedder.core.protocols import Encoding, Tokenizing
-from embedder.core.request import DistinctInputs, EntryResults
+from embedder.core.request import CacheHits, DistinctInputs, EntryResults
 from embedder.core.tracing import step
-from embedder.core.types import (
-    CacheHits,
-    Encoded,
-    Entries,
-    ModelInfo,
-    Timings,
-    TokenBatch,
-    Tokenized,
-)
+from embedder.core.types import Encoded, Entries, ModelInfo, Timings, TokenBatch, Tokenized
 from embedder.measurements.pipeline import PipelineStats
 from embedder.pipeline.admission_control import AdmittedTokens
 from embedder.pipeline.chunks import encode_in_chunks

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from deployments.operations.running_service import running_service
-from embedder.core.types import CacheHits, Entries, Vectors
+from embedder.core.request import CacheHits
+from embedder.core.types import Entries, Vectors
 
 WIDTH = 16
 BATCH = 20

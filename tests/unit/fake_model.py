@@ -16,9 +16,8 @@ from embedder.cache.fail_open import FailOpenCache
 from embedder.cache.memory import MemoryCache
 from embedder.cache.sharding import ShardedCache
 from embedder.core.deadline import Deadline
-from embedder.core.request import EmbedOptions
+from embedder.core.request import CacheHits, EmbedOptions
 from embedder.core.types import (
-    CacheHits,
     Encoded,
     Entries,
     Input,

@@ -26,8 +26,8 @@ from deployments.ingress.wire.formats import (
 )
 from deployments.ingress.wire.inputs import InputField
 from deployments.ingress.wire.json_bodies import json_lines, json_response
+from deployments.ingress.wire.quantization import OutputDtype, check_quantizable, quantize
 from deployments.settings.access import Scope
-from embedder.core.quantization import OutputDtype, check_quantizable, quantize
 
 Lines = AsyncIterator[bytes]
 

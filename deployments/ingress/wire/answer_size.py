@@ -14,9 +14,9 @@ from starlette.responses import Response
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.formats import EncodingFormat, Format
+from deployments.ingress.wire.quantization import OutputDtype
 from deployments.settings.service import IngressLimits
 from embedder.core.errors import LimitExceeded
-from embedder.core.quantization import OutputDtype
 from embedder.index.contract.limits import MAX_WIDTH
 from embedder.index.contract.response_budget import NUMBER_BYTES
 

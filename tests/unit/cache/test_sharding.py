@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from embedder.cache.fail_open import FailOpenCache
 from embedder.cache.memory import MemoryCache
 from embedder.cache.sharding import ShardedCache, owners
-from embedder.core.types import CacheHits, Entries
+from embedder.core.request import CacheHits
+from embedder.core.types import Entries
 
 WIDTH = 3
 MANY = 4000

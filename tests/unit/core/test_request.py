@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.core.request import DistinctInputs, EmbedOptions, EntryResults
-from embedder.core.types import CacheHits, Input, Priority, Timings, Truncate
+from embedder.core.request import CacheHits, DistinctInputs, EmbedOptions, EntryResults
+from embedder.core.types import Input, Priority, Timings, Truncate
 from tests.unit.core.test_types import assert_rows, entries
 
 KEYS = st.lists(st.sampled_from([b"a", b"b", b"c", b"d", b"e"]), max_size=20)

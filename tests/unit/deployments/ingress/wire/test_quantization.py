@@ -13,8 +13,8 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from sentence_transformers.util.quantization import quantize_embeddings
 
+from deployments.ingress.wire.quantization import OutputDtype, check_quantizable, quantize
 from embedder.core.errors import InvalidInput
-from embedder.core.quantization import OutputDtype, check_quantizable, quantize
 from embedder.core.types import Vectors
 from embedder.core.vectors import normalize_rows
 
