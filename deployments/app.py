@@ -38,7 +38,7 @@ from deployments.settings.service import ServeSettings
 from deployments.settings.stages import ReplicaSettings, StageSettings
 from deployments.tokenizer.replica import TokenizerReplica
 from embedder.core.errors import ConfigurationError, EmbedderError
-from embedder.core.host import usable_cores
+from embedder.measurements.host import usable_cores
 
 logger = logging.getLogger("ray.serve")
 

@@ -9,6 +9,7 @@ import typing
 
 if typing.TYPE_CHECKING:
     from embedder.core.errors import EmbedderError
+    from embedder.core.pairs import Pair
     from embedder.core.request import EmbedOptions
     from embedder.core.types import InputType, Priority, Truncate
     from embedder.generator import EmbeddingGenerator
@@ -20,6 +21,7 @@ __all__ = [
     "EmbedderSettings",
     "EmbeddingGenerator",
     "InputType",
+    "Pair",
     "Priority",
     "Truncate",
 ]
@@ -30,6 +32,7 @@ _HOMES = {
     "EmbedderSettings": "embedder.settings.model",
     "EmbeddingGenerator": "embedder.generator",
     "InputType": "embedder.core.types",
+    "Pair": "embedder.core.pairs",
     "Priority": "embedder.core.types",
     "Truncate": "embedder.core.types",
 }

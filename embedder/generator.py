@@ -29,16 +29,13 @@ from embedder.pipeline.pipeline import Pipeline
 from embedder.pipeline.stage_executor import Stages
 from embedder.pipeline.streaming import in_chunks
 from embedder.progress import Progress
+from embedder.scoring import Scoring, Texts, rows_of
 from embedder.settings.model import EmbedderSettings, ModelSettings
 from embedder.similarity.metrics import similarity
 from embedder.statistics import GeneratorStats, statistics
 
-Texts = str | Sequence[Input]
-"""One text, or a sequence of texts and lists of token ids."""
-
-
-class EmbeddingGenerator:
-    """A loaded model that embeds texts.
+class EmbeddingGenerator(Scoring):
+    """A loaded model that embeds texts or, if it is a cross-encoder, scores them.
 
     ``model`` is an alias of the catalogue or a directory, and replaces the name in ``settings``.
     Close the generator, or use it in a ``with`` statement, to end its threads.
@@ -76,7 +73,7 @@ class EmbeddingGenerator:
         Raises:
             EmbedderError: as `Pipeline.embed`, or `Unavailable` if the generator is closed.
         """
-        rows = _rows(inputs)
+        rows = rows_of(inputs)
         if not show_progress:
             return self._loop.result(self._submit(rows, options)).vectors
         with Progress(len(rows)) as progress, closing(self._chunks(rows, options)) as chunks:
@@ -93,7 +90,7 @@ class EmbeddingGenerator:
 
     async def aembed(self, inputs: Texts, options: EmbedOptions | None = None) -> Vectors:
         """Return what `embed` returns, on any event loop; a cancellation cancels the work."""
-        result = asyncio.wrap_future(self._submit(_rows(inputs), options))
+        result = asyncio.wrap_future(self._submit(rows_of(inputs), options))
         return (await result).vectors
 
     def embed_stream(
@@ -131,7 +128,7 @@ class EmbeddingGenerator:
 
         ``truncate`` None cuts the end that the model's files name.
         """
-        rows = _rows(inputs)
+        rows = rows_of(inputs)
         check_types(rows)
         end = truncate or self.model.truncation
         return self._tokenizer.encode(rows, truncate=end).tokens.rows()
@@ -156,7 +153,7 @@ class EmbeddingGenerator:
             InvalidInput: an option is outside its limits, or a text has only white space.
             EmbedderError: as `embed`.
         """
-        rows, chunking = _rows(texts), ChunkOptions(size, overlap, boundaries)
+        rows, chunking = rows_of(texts), ChunkOptions(size, overlap, boundaries)
         options = options or EmbedOptions()
         options = options if input_type is None else options.for_input_type(input_type)
         chunking.check(self.model.max_tokens)
@@ -186,7 +183,7 @@ class EmbeddingGenerator:
         """
         started = time.perf_counter()
         self._loop.run(self._encoder.compute_largest_batch())
-        for _ in self._chunks(_rows(inputs), None):
+        for _ in self._chunks(rows_of(inputs), None):
             pass
         return time.perf_counter() - started
 
@@ -223,11 +220,3 @@ class EmbeddingGenerator:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _rows(inputs: Texts) -> Sequence[Input]:
-    if isinstance(inputs, str):
-        return [inputs]
-    check_collection(inputs)
-    # Columns of tables and arrays have a length and an order, but their own kind of indexing.
-    return inputs if isinstance(inputs, list | tuple) else list(inputs)

@@ -89,10 +89,13 @@ def draw_parameters(model: Any, *, seed: int = 7) -> Any:
     return model
 
 
-def write_tokenizer(directory: Path, special: Sequence[str], template: str) -> Path:
+def write_tokenizer(
+    directory: Path, special: Sequence[str], template: str, pair: str = "$A:0 $B:1"
+) -> Path:
     """Write a tokenizer of letters whose first ids are the special tokens; return its directory.
 
-    The template places them around a text; the one that contains "unk" is the unknown token.
+    The templates place them around a text and a pair; the one that contains "unk" is the unknown
+    token.
     """
     vocabulary = {token: number for number, token in enumerate((*special, *PIECES))}
     unknown = next(token for token in special if "unk" in token.lower())
@@ -102,6 +105,7 @@ def write_tokenizer(directory: Path, special: Sequence[str], template: str) -> P
     tokenizer.add_special_tokens(list(special))
     tokenizer.post_processor = TemplateProcessing(
         single=template,
+        pair=pair,
         special_tokens=[(token, vocabulary[token]) for token in special if token in template],
     )
     tokenizer.save(str(directory / "tokenizer.json"))

@@ -42,7 +42,7 @@ from deployments.launch.tls.certificate import CERTIFICATE_VARIABLE, Certificate
 from deployments.launch.tls.checks import check_options
 from deployments.logs.output_log import OutputLog, opened_log
 from deployments.settings.service import ServeSettings
-from embedder.core.host import usable_cores
+from embedder.measurements.host import usable_cores
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from deployments.operations.service_cost import measure_service
-from embedder.core.host import available_bytes, usable_cores
+from embedder.measurements.host import available_bytes, usable_cores
 from embedder.planning.calibration import Calibration
 from embedder.planning.encoder_speed import measure_encoder
 from embedder.settings.model import EmbedderSettings

@@ -64,6 +64,11 @@ class OnnxBackend:
                 graph cannot be stored.
             UnsupportedModel: the model cannot be exported, or its vectors are not finite.
         """
+        if files.layout.classifier is not None:
+            raise UnsupportedModel(
+                f"{files.name} computes scores, which the onnx backend does not support; set "
+                "backend.name to 'torch' and backend.dtype to 'auto'"
+            )
         dtype = _dtype(settings.dtype)
         device = choose_device(settings.device, dtype)
         threads = settings.threads or torch.get_num_threads()

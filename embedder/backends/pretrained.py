@@ -31,7 +31,7 @@ from embedder.core.errors import UnsupportedModel
 from embedder.core.token_types import TokenTypes
 from embedder.core.types import TokenBatch
 from embedder.models.files import ModelFiles
-from embedder.models.transformers_tokenizer import silenced
+from embedder.models.tokenizer.transformers_tokenizer import silenced
 
 _ENCODERS = {
     "t5": T5EncoderModel,

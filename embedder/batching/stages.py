@@ -14,6 +14,7 @@ from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget, Slots
 from embedder.batching.queue import BatchContext
 from embedder.core.deadline import Deadline
+from embedder.core.pairs import PairRow
 from embedder.core.tracing import SpanContext, link_current
 from embedder.core.types import (
     Encoded,
@@ -28,6 +29,8 @@ from embedder.core.types import (
 
 RunEncode = Callable[[TokenBatch, BatchContext], Awaitable[Encoded]]
 RunTokenize = Callable[[Sequence[Input], Truncate, BatchContext], Awaitable[Tokenized]]
+
+_Row = TokenRow | PairRow
 
 _EncodedRow = tuple[Vectors, float, Encoded]
 """The vector of one input, the time at which its batch started, and the answer for the batch."""
@@ -45,13 +48,13 @@ class BatchingEncoder:
         cancel_abandoned: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        async def run_rows(rows: list[TokenRow], context: BatchContext) -> Sequence[_EncodedRow]:
+        async def run_rows(rows: list[_Row], context: BatchContext) -> Sequence[_EncodedRow]:
             started_s = clock()
             answer = await run(TokenBatch.of(rows), context)
             return [(vector, started_s, answer) for vector in answer.vectors]
 
         self._clock = clock
-        self.batcher: Batcher[TokenRow, _EncodedRow] = Batcher(
+        self.batcher: Batcher[_Row, _EncodedRow] = Batcher(
             run_rows, budget=budget, slots=slots, cancel_abandoned=cancel_abandoned, clock=clock
         )
 
@@ -69,7 +72,7 @@ class BatchingEncoder:
         """
         submitted_s = self._clock()
         rows = await self.batcher.submit(
-            tokens.rows(), tokens.lengths.tolist(), priority=priority, deadline=deadline
+            tokens.items(), tokens.lengths.tolist(), priority=priority, deadline=deadline
         )
         vectors = []
         batches: dict[SpanContext, None] = {}
@@ -129,9 +132,9 @@ class BatchingTokenizer:
 
 def _rows_of(
     run: RunTokenize, truncate: Truncate
-) -> Callable[[list[Input], BatchContext], Awaitable[list[tuple[TokenRow, bool]]]]:
-    async def run_rows(inputs: list[Input], context: BatchContext) -> list[tuple[TokenRow, bool]]:
+) -> Callable[[list[Input], BatchContext], Awaitable[list[tuple[_Row, bool]]]]:
+    async def run_rows(inputs: list[Input], context: BatchContext) -> list[tuple[_Row, bool]]:
         answer = await run(inputs, truncate, context)
-        return list(zip(answer.tokens.rows(), answer.truncated.tolist(), strict=True))
+        return list(zip(answer.tokens.items(), answer.truncated.tolist(), strict=True))
 
     return run_rows

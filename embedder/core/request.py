@@ -62,6 +62,20 @@ class EmbedOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoreOptions:
+    """Options of a request for scores; the others are as in `EmbedOptions`.
+
+    ``raw`` leaves out the activation that the model's files name.
+    """
+
+    raw: bool = False
+    truncate: Truncate | None = None
+    any_length: bool = False
+    priority: Priority = Priority.INTERACTIVE
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Embeddings:
     """The result of a request: one row per input, in order.
 
@@ -71,6 +85,18 @@ class Embeddings:
     """
 
     vectors: Vectors
+    token_counts: NDArray[np.int32]
+    truncated: NDArray[np.bool_]
+    cached: int
+    model: str
+    timings: Timings = field(default_factory=Timings)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """float32[n, labels], one row per input, in order; the rest is as in `Embeddings`."""
+
+    scores: Vectors
     token_counts: NDArray[np.int32]
     truncated: NDArray[np.bool_]
     cached: int

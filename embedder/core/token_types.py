@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,20 +22,24 @@ class TokenTypes:
     """The token types of a text and of the special tokens around it.
 
     ``opening`` and ``closing`` are pairs of id and type. Ids from a caller that lack these special
-    tokens get the type of a text.
+    tokens get the type of a text. ``pair`` are the types that a pair of texts may have.
     """
 
     opening: tuple[tuple[int, int], ...] = ()
     text: int = 0
     closing: tuple[tuple[int, int], ...] = ()
+    pair: frozenset[int] = frozenset()
 
     @classmethod
-    def of(cls, state: str) -> TokenTypes:
-        """Read the types from the content of a ``tokenizer.json``."""
+    def of(cls, state: str, *, pairs: bool = False) -> TokenTypes:
+        """Read the types from the content of a ``tokenizer.json``, with ``pairs`` also of pairs."""
         templates = list(_templates(json.loads(state).get("post_processor")))
-        if not templates:
-            return cls()  # other processors give every token of a single text the type 0
-        single, special = templates[-1].get("single", ()), templates[-1].get("special_tokens", {})
+        types = cls._of_text(templates[-1]) if templates else cls()
+        return replace(types, pair=_types_of_pair(templates)) if pairs else types
+
+    @classmethod
+    def _of_text(cls, template: Mapping[str, Any]) -> TokenTypes:
+        single, special = template.get("single", ()), template.get("special_tokens", {})
         positions = [at for at, element in enumerate(single) if "Sequence" in element]
         if len(positions) != 1:
             return cls()
@@ -49,7 +53,7 @@ class TokenTypes:
     @property
     def all(self) -> set[int]:
         """Return every type of the template."""
-        return {self.text, *(kind for _, kind in (*self.opening, *self.closing))}
+        return {self.text, *self.pair, *(kind for _, kind in (*self.opening, *self.closing))}
 
     def of_batch(self, tokens: TokenBatch) -> NDArray[np.int64]:
         """Return int64[total], the type of every token."""
@@ -60,6 +64,8 @@ class TokenTypes:
             _set_type(types, tokens, (starts + at)[tokens.lengths > at], pair)
         for at, pair in enumerate(reversed(self.closing), 1):
             _set_type(types, tokens, (ends - at)[tokens.lengths >= at], pair)
+        if tokens.types is not None:
+            np.copyto(types, tokens.types, where=tokens.types >= 0)
         return types
 
 
@@ -78,6 +84,14 @@ def _templates(processor: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any
             yield from _templates(inner)
     elif processor.get("type") == "TemplateProcessing":
         yield processor
+
+
+def _types_of_pair(templates: Sequence[Mapping[str, Any]]) -> frozenset[int]:
+    """Return the types of a pair; without a template the second text has the type 1."""
+    if not templates:
+        return frozenset((0, 1))
+    elements = templates[-1].get("pair", ())
+    return frozenset(int(part["type_id"]) for each in elements for part in each.values())
 
 
 def _ids_and_types(

@@ -10,6 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from embedder.core.outputs import ActivationName, OutputKind
+from embedder.core.pairs import Pair, PairRow
 from embedder.core.tracing import SpanContext
 
 SimilarityName = Literal["cosine", "dot", "euclidean", "squared_euclidean", "manhattan"]
@@ -21,8 +23,9 @@ Vectors = NDArray[np.float32]
 TokenRow = NDArray[np.int32]
 """int32[k], the token ids of one input."""
 
-Input = str | Sequence[int]
-"""A text, or token ids of the model's vocabulary with special tokens."""
+
+Input = str | Sequence[int] | Pair
+"""A text, token ids of the model's vocabulary with special tokens, or a pair of texts."""
 
 
 class Truncate(str, Enum):
@@ -49,18 +52,32 @@ class Priority(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class TokenBatch:
-    """Token ids of n inputs without padding: int32[total], with ``lengths`` int32[n]."""
+    """Token ids of n inputs without padding: int32[total], with ``lengths`` int32[n].
+
+    ``types`` int8[total] has the token types of pairs, and -1 for every token of other inputs,
+    whose types the backend knows. None: no input is a pair.
+    """
 
     ids: NDArray[np.int32]
     lengths: NDArray[np.int32]
+    types: NDArray[np.int8] | None = None
 
     @classmethod
-    def of(cls, rows: Sequence[Sequence[int] | TokenRow]) -> TokenBatch:
-        """Pack rows of token ids."""
+    def of(cls, rows: Sequence[Sequence[int] | TokenRow | PairRow]) -> TokenBatch:
+        """Pack rows of token ids, and of pairs."""
         lengths = np.fromiter(map(len, rows), dtype=np.int32, count=len(rows))
         if not rows:
             return cls(np.empty(0, np.int32), lengths)
-        return cls(np.concatenate([np.asarray(row, dtype=np.int32) for row in rows]), lengths)
+        types = None
+        if PairRow in map(type, rows):
+            parts = [
+                row.types if isinstance(row, PairRow) else np.full(len(row), -1, np.int8)
+                for row in rows
+            ]
+            types = np.concatenate(parts)
+            rows = [row.ids if isinstance(row, PairRow) else row for row in rows]
+        ids = np.concatenate([np.asarray(row, dtype=np.int32) for row in rows])
+        return cls(ids, lengths, types)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -69,13 +86,21 @@ class TokenBatch:
         """Return a view into ``ids`` for each input."""
         return np.split(self.ids, np.cumsum(self.lengths)[:-1]) if len(self.lengths) else []
 
+    def items(self) -> Sequence[TokenRow | PairRow]:
+        """Return each input alone, such that `of` packs it again: views into the batch."""
+        if not len(self.lengths):
+            return []
+        cuts = np.cumsum(self.lengths)[:-1]
+        ids = np.split(self.ids, cuts)
+        return ids if self.types is None else list(map(PairRow, ids, np.split(self.types, cuts)))
+
     def take(self, rows: NDArray[np.intp]) -> TokenBatch:
         """Return a batch of the given rows, in the given order."""
         count = len(self.lengths)
         if len(rows) == count and np.array_equal(rows, np.arange(count)):
             return self
-        views = self.rows()
-        return TokenBatch.of([views[row] for row in rows])
+        items = self.items()
+        return TokenBatch.of([items[row] for row in rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +206,9 @@ class ModelInfo:
     batch, and ``memory_bytes`` the size of the loaded weights. ``matryoshka`` holds the widths that
     the model was trained to be truncated to. ``truncation`` is the end of a long text that is cut
     by default. ``notes`` are sentences for the operator about decisions while loading.
+
+    ``outputs`` are what it computes: of scores, ``labels`` names each, and ``activation`` is the
+    function that its files apply to them.
     """
 
     name: str
@@ -204,3 +232,6 @@ class ModelInfo:
     truncation: Truncate = Truncate.END
     memory_bytes: int = 0
     notes: tuple[str, ...] = ()
+    outputs: tuple[OutputKind, ...] = (OutputKind.DENSE,)
+    labels: tuple[str, ...] = ()
+    activation: ActivationName = "identity"

@@ -1,4 +1,4 @@
-"""Truncation of vectors to fewer dimensions, and normalization to unit length."""
+"""Truncation of vectors to fewer dimensions, normalization, and the activation of scores."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.core.errors import InvalidInput
+from embedder.core.outputs import ActivationName
 from embedder.core.types import ModelInfo, Vectors
 
 BLOCK_COMPONENTS = 2**15
@@ -50,6 +51,21 @@ def truncate_and_normalize(vectors: Vectors, *, dimensions: int | None, normaliz
     """
     kept = vectors if dimensions is None else vectors[:, :dimensions]
     return normalize_rows(kept) if normalize else kept.copy()
+
+
+def activate(scores: Vectors, name: ActivationName) -> Vectors:
+    """Return the scores after an activation; `identity` returns the same array."""
+    match name:
+        case "identity":
+            return scores
+        case "sigmoid":
+            # Neither overflows nor rounds small scores to 0, which would make their order random.
+            activated: Vectors = np.exp(-np.logaddexp(np.float32(0), -scores))
+            return activated
+        case "tanh":
+            return np.tanh(scores)
+        case "relu":
+            return np.maximum(scores, np.float32(0))
 
 
 def row_norms(vectors: Vectors) -> NDArray[np.float64]:

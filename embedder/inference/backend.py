@@ -57,8 +57,8 @@ def _load_onnx(files: ModelFiles, settings: BackendSettings, setting: str) -> Ba
 
 
 def _has_usable_graph(files: ModelFiles) -> bool:
-    """Return whether a model ships an ONNX graph and the packages that run it are installed."""
-    if _missing_package() is not None:
+    """Return whether a model ships an ONNX graph of vectors and the packages that run it."""
+    if files.layout.classifier is not None or _missing_package() is not None:
         return False
     from embedder.backends.onnx_bundled_graph import bundled_graph
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from embedder.backends.protocol import Backend
 from embedder.batching.tuning import Tuning, tune
 from embedder.core.errors import BackendFailure, ConfigurationError
-from embedder.core.host import available_bytes, return_freed_memory
+from embedder.core.outputs import OutputKind
 from embedder.core.types import ModelInfo, TokenBatch
 from embedder.inference.backend import load_backend
 from embedder.inference.memory import BOUNDS, batch_bytes
 from embedder.inference.selftest import check_golden_vectors
 from embedder.inference.tokenization import FastTokenizer
+from embedder.measurements.host import available_bytes, return_freed_memory
 from embedder.models.files import ModelFiles
 from embedder.models.model_size import ModelShape
 from embedder.settings.model import BatchSettings, EmbedderSettings
@@ -44,7 +45,12 @@ def load_tokenizer(files: ModelFiles) -> FastTokenizer:
         ConfigurationError: there is no fast tokenizer, or the limit leaves no room for a text.
     """
     state = files.tokenizer_files.state
-    return FastTokenizer.load(state, max_tokens=files.max_tokens, lower_case=files.lower_case)
+    return FastTokenizer.load(
+        state,
+        max_tokens=files.max_tokens,
+        lower_case=files.lower_case,
+        pairs=files.layout.classifier is not None,
+    )
 
 
 def load_model(settings: EmbedderSettings) -> LoadedBackend:
@@ -114,6 +120,7 @@ def _describe(
 ) -> ModelInfo:
     default = tuning.max_tokens if tuning else backend.max_batch_tokens
     notes = (f"{tuning.max_tokens:,} tokens a batch: {tuning.reason}",) if tuning else ()
+    classifier = files.layout.classifier
     return ModelInfo(
         name=files.name,
         repository=files.source.repository,
@@ -136,6 +143,9 @@ def _describe(
         truncation=files.tokenizer_files.truncation,
         memory_bytes=backend.memory_bytes,
         notes=(*files.layout.notes, *backend.notes, *notes),
+        outputs=(OutputKind.SCORES if classifier else OutputKind.DENSE,),
+        labels=classifier.labels if classifier else (),
+        activation=classifier.activation if classifier else "identity",
     )
 
 

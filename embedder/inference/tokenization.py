@@ -18,10 +18,12 @@ from tokenizers.normalizers import BertNormalizer, Lowercase, Normalizer
 from tokenizers.normalizers import Sequence as NormalizerSequence
 
 from embedder.core.errors import BackendFailure, ConfigurationError, InvalidInput, UnsupportedModel
+from embedder.core.pairs import Pair, PairRow
 from embedder.core.request import PromptedText
 from embedder.core.types import Input, TokenBatch, Tokenized, Truncate
-from embedder.inference.special_tokens import SpecialTokens
-from embedder.inference.truncation_window import (
+from embedder.inference.tokenizer.pairs import PairTokenizer
+from embedder.inference.tokenizer.special_tokens import SpecialTokens
+from embedder.inference.tokenizer.truncation_window import (
     CHARACTERS_PER_TOKEN,
     tokenizes_words_independently,
     truncation_window,
@@ -49,7 +51,7 @@ class OffsetToken:
 class FastTokenizer:
     """The Rust tokenizer of one model; several threads may use it at the same time."""
 
-    def __init__(self, rust: RustTokenizer, *, max_tokens: int) -> None:
+    def __init__(self, rust: RustTokenizer, *, max_tokens: int, pairs: bool = False) -> None:
         special = rust.num_special_tokens_to_add(is_pair=False)
         if max_tokens <= special:
             raise ConfigurationError(
@@ -68,15 +70,19 @@ class FastTokenizer:
             truncating = RustTokenizer.from_str(rust.to_str())
             truncating.enable_truncation(max_tokens, direction=direction)
             self._by_truncate[truncate] = truncating
+        self._pairs = PairTokenizer(rust, max_tokens=max_tokens) if pairs else None
 
     @classmethod
-    def load(cls, state: str, *, max_tokens: int, lower_case: bool = False) -> FastTokenizer:
+    def load(
+        cls, state: str, *, max_tokens: int, lower_case: bool = False, pairs: bool = False
+    ) -> FastTokenizer:
         """Load the content of a ``tokenizer.json``.
 
-        ``lower_case`` puts texts into lower case before the tokenizer's own steps.
+        ``lower_case`` puts texts into lower case before the tokenizer's own steps. ``pairs`` is
+        for a model that reads pairs.
 
         Raises:
-            UnsupportedModel: the content is no tokenizer.
+            UnsupportedModel: the content is no tokenizer, or makes no pairs.
             ConfigurationError: ``max_tokens`` leaves no room beside the special tokens.
         """
         try:
@@ -86,7 +92,7 @@ class FastTokenizer:
         if lower_case and not _lowercases(rust.normalizer):
             own = [] if rust.normalizer is None else [rust.normalizer]
             rust.normalizer = NormalizerSequence([Lowercase(), *own])
-        return cls(rust, max_tokens=max_tokens)
+        return cls(rust, max_tokens=max_tokens, pairs=pairs)
 
     def encode(self, inputs: Sequence[Input], *, truncate: Truncate) -> Tokenized:
         """Return the token ids of every input, special tokens included.
@@ -97,7 +103,7 @@ class FastTokenizer:
             InvalidInput: the text must be cut at its start, and its prompt leaves no room for it.
             BackendFailure: the vocabulary has no token for some characters of a text.
         """
-        rows: list[Sequence[int]] = [()] * len(inputs)
+        rows: list[Sequence[int] | PairRow] = [()] * len(inputs)
         truncated: NDArray[np.bool_] = np.zeros(len(inputs), np.bool_)
         texts = {row: item for row, item in enumerate(inputs) if isinstance(item, str)}
         encodings = self._encode_windows(list(texts.values()), truncate)
@@ -106,8 +112,13 @@ class FastTokenizer:
             truncated[row] = bool(encoding.overflowing)
             if truncated[row] and isinstance(text, PromptedText):
                 rows[row] = self._truncate_after_prompt(text)
+        if self._pairs is not None:
+            pairs = {row: item for row, item in enumerate(inputs) if isinstance(item, Pair)}
+            encoded = self._pairs.encode(list(pairs.values()), truncate)
+            for row, (tokens, cut) in zip(pairs, encoded, strict=True):
+                rows[row], truncated[row] = tokens, cut
         for row, item in enumerate(inputs):
-            if not isinstance(item, str):
+            if not isinstance(item, (str, Pair)):
                 rows[row] = self._special_tokens.truncate(item, self.max_tokens, truncate)
                 truncated[row] = len(rows[row]) < len(item)
         return Tokenized(TokenBatch.of(rows), truncated)

@@ -29,7 +29,7 @@ from embedder.models.sentence_config import (
     similarity_name,
 )
 from embedder.models.token_limit import lower_case, token_limit
-from embedder.models.tokenizer_files import TOKENIZER, TokenizerFiles, tokenizer_paths
+from embedder.models.tokenizer.tokenizer_files import TOKENIZER, TokenizerFiles, tokenizer_paths
 from embedder.models.weights import WEIGHTS, ModelSource, locate, weight_files
 from embedder.settings.model import ModelSettings
 
@@ -66,7 +66,8 @@ class ModelFiles:
         fallback = row.pooling if row else None
         layout = read_layout(source.directory, pooling=settings.pooling, fallback=fallback)
         config = _read_config(layout.transformer)
-        sentence_config = read_sentence_config(source.directory)
+        scores = layout.classifier is not None
+        sentence_config = read_sentence_config(source.directory, scores=scores)
         prompts = merge_prompts(sentence_config, dict(row.prompts) if row else {}, settings)
         matryoshka = row.matryoshka if row else ()
         pinned = row.sha256 if row and source.revision == row.revision else None
@@ -75,7 +76,7 @@ class ModelFiles:
             name=model_names(settings)[0],
             config=config,
             layout=layout,
-            max_tokens=token_limit(layout.transformer, config, settings.max_tokens),
+            max_tokens=token_limit(layout.transformer, config, settings.max_tokens, scores=scores),
             lower_case=lower_case(layout.transformer),
             prompts=prompts,
             default_prompt=default_prompt(sentence_config, prompts, settings),
@@ -86,7 +87,9 @@ class ModelFiles:
 
     @property
     def pooling(self) -> str:
-        """Return the names of the concatenated poolings, joined by plus signs."""
+        """Return the names of the concatenated poolings, joined by plus signs, or "classifier"."""
+        if self.layout.classifier is not None:
+            return "classifier"
         return "+".join(self.layout.pooling)
 
     @property
@@ -131,7 +134,8 @@ class ModelFiles:
         """
         if not self.tokenizer_files.gives_types:
             return None
-        types = TokenTypes.of(self.tokenizer_files.state)
+        pairs = self.layout.classifier is not None
+        types = TokenTypes.of(self.tokenizer_files.state, pairs=pairs)
         known = self.config.get("type_vocab_size")
         if isinstance(known, int) and max(types.all) >= max(known, 1):
             raise UnsupportedModel(

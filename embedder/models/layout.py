@@ -1,8 +1,9 @@
-"""Read the layout of a model directory: the modules of sentence-transformers.
+"""Read the layout of a model directory: the modules of sentence-transformers, or a cross-encoder.
 
 ``modules.json`` may list Transformer, Pooling, Dense and Normalize; no module is imported by its
 name. A model without ``modules.json`` gets the configured pooling, else the one that
-sentence-transformers would use.
+sentence-transformers would use. If neither names a pooling, a model for sequence classification
+computes scores.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
 from embedder.core.errors import UnsupportedModel
+from embedder.models.classifier import Classifier, read_classifier
 from embedder.models.safety import read_json, read_object, require_supported
 from embedder.settings.model import PoolingName
 
@@ -61,7 +63,8 @@ class Dense:
 class Layout:
     """The modules of a model in the order in which they are applied.
 
-    Several poolings are concatenated. ``notes`` has a sentence for each assumption that was made.
+    Several poolings are concatenated. With a ``classifier`` the model computes scores from its
+    first token. ``notes`` has a sentence for each assumption that was made.
     """
 
     transformer: Path
@@ -69,6 +72,7 @@ class Layout:
     dense: tuple[Dense, ...] = ()
     normalizes: bool = False
     notes: tuple[str, ...] = ()
+    classifier: Classifier | None = None
 
 
 def read_layout(
@@ -82,6 +86,8 @@ def read_layout(
     Raises:
         UnsupportedModel: a module has another type, another position or an unsupported option.
     """
+    if pooling is None and (scores := _scoring_layout(directory, fallback)) is not None:
+        return scores
     if not os.path.lexists(directory / MODULES):
         chosen = pooling or fallback or _default_pooling(directory)
         notes = () if pooling else (f"no {MODULES}: {chosen} pooling is assumed",)
@@ -108,6 +114,22 @@ def read_layout(
         dense=tuple(_dense(folder) for kind, folder in modules if kind == "Dense"),
         normalizes="Normalize" in folders,
     )
+
+
+def _scoring_layout(directory: Path, fallback: PoolingName | None) -> Layout | None:
+    """Return the layout of a cross-encoder; None if the files or ``fallback`` name a pooling."""
+    transformer = directory
+    if os.path.lexists(directory / MODULES):
+        modules = list(_modules(directory))
+        if [kind for kind, _ in modules] != ["Transformer"]:
+            return None
+        ((_, transformer),) = modules
+    elif fallback is not None:
+        return None
+    classifier = read_classifier(directory, transformer)
+    if classifier is None:
+        return None
+    return Layout(transformer, ("cls",), classifier=classifier)
 
 
 def _default_pooling(directory: Path) -> PoolingName:

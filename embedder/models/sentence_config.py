@@ -13,11 +13,12 @@ from embedder.models.safety import read_optional, require_supported
 from embedder.settings.model import ModelSettings
 
 
-def read_sentence_config(directory: Path) -> Mapping[str, Any]:
+def read_sentence_config(directory: Path, *, scores: bool = False) -> Mapping[str, Any]:
     """Return the content of the file; it is empty if a model has no such file.
 
     Raises:
-        UnsupportedModel: the file asks for cut vectors, or for vectors that are not dense.
+        UnsupportedModel: the file asks for cut vectors, for another output than dense vectors or,
+            with ``scores``, scores, or for a prompt in front of pairs.
     """
     path = directory / "config_sentence_transformers.json"
     config = read_optional(path)
@@ -26,7 +27,10 @@ def read_sentence_config(directory: Path) -> Mapping[str, Any]:
             f"{path} has 'truncate_dim' = {config['truncate_dim']!r}; vectors have all dimensions "
             "here unless a request asks for fewer (see model.matryoshka)"
         )
-    require_supported(path, config, {"model_type": "SentenceTransformer"})
+    kind = "CrossEncoder" if scores else "SentenceTransformer"
+    require_supported(path, config, {"model_type": kind})
+    if scores:
+        require_supported(path, config, {"default_prompt_name": None})
     return config
 
 

@@ -45,6 +45,14 @@ _PREPARATION = {
 }
 """Options of sentence-transformers 6, with the only supported value of each."""
 
+_SCORES = {
+    **_PREPARATION,
+    "transformer_task": "sequence-classification",
+    "module_output_name": "scores",
+    "method_output_name": "logits",
+}
+"""The same for a cross-encoder."""
+
 _ARGUMENTS = (
     *("tokenizer_args", "model_args", "config_args"),
     *("processor_kwargs", "model_kwargs", "config_kwargs"),
@@ -63,8 +71,10 @@ _N_POSITIONS = {"codegen", "ctrl", "gpt2", "gpt_bigcode", "gptj", "openai-gpt"}
 """Architectures that store the number of positions as ``n_positions``; for T5 it is no limit."""
 
 
-def token_limit(folder: Path, config: Mapping[str, Any], wanted: int | None) -> int:
-    """Return the maximum number of tokens of an input.
+def token_limit(
+    folder: Path, config: Mapping[str, Any], wanted: int | None, *, scores: bool = False
+) -> int:
+    """Return the maximum number of tokens of an input; ``scores`` is for a cross-encoder.
 
     This is ``wanted``, the limit of the settings, or else the smaller one of the number of
     positions and the limit in the model's files.
@@ -74,7 +84,7 @@ def token_limit(folder: Path, config: Mapping[str, Any], wanted: int | None) -> 
             limit is no number of tokens, or the files prepare texts in an unsupported way.
     """
     path, sentence_config = _sentence_config(folder)
-    _check_preparation(path, sentence_config)
+    _check_preparation(path, sentence_config, _SCORES if scores else _PREPARATION)
     positions = _positions(config)
     if wanted is not None:
         if positions is not None and wanted > positions:
@@ -117,7 +127,7 @@ def _positions(config: Mapping[str, Any]) -> int | None:
     return usable
 
 
-def _check_preparation(path: Path, config: Mapping[str, Any]) -> None:
+def _check_preparation(path: Path, config: Mapping[str, Any], supported: Mapping[str, Any]) -> None:
     """Refuse options of sentence-transformers 6 that change how texts are prepared or computed.
 
     They may ask for other outputs than hidden states, or pass arguments to transformers.
@@ -127,7 +137,7 @@ def _check_preparation(path: Path, config: Mapping[str, Any]) -> None:
         "modality_config": "text" if "text" in inputs else tuple(inputs),
         "processing_kwargs": kwargs.get("text") or kwargs.get("common"),
     }
-    require_supported(path, {**config, **_inner(inputs, "text"), **nested}, _PREPARATION)
+    require_supported(path, {**config, **_inner(inputs, "text"), **nested}, supported)
     for key in _ARGUMENTS:
         for name, value in _inner(config, key).items():
             if name not in _HARMLESS_ARGUMENTS:

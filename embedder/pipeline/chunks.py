@@ -49,8 +49,10 @@ def split(tokens: TokenBatch, max_tokens: int) -> list[TokenBatch]:
         return [tokens]
     number: NDArray[np.int64] = (ends - 1) // max_tokens
     cuts = np.flatnonzero(np.diff(number)) + 1
-    ids = np.split(tokens.ids, ends[cuts - 1])
-    return [TokenBatch(*chunk) for chunk in zip(ids, np.split(tokens.lengths, cuts), strict=True)]
+    at, count = ends[cuts - 1], len(cuts) + 1
+    ids, lengths = np.split(tokens.ids, at), np.split(tokens.lengths, cuts)
+    types = [None] * count if tokens.types is None else np.split(tokens.types, at)
+    return list(map(TokenBatch, ids, lengths, types))
 
 
 async def _encode(

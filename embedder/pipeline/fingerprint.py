@@ -14,6 +14,7 @@ import numpy as np
 
 from embedder.cache.store.records import KEY_BYTES, TAG_BYTES
 from embedder.core.errors import InvalidInput
+from embedder.core.pairs import Pair
 from embedder.core.types import Input, ModelInfo, Truncate
 
 SCHEMA = b"embedder-3"
@@ -57,10 +58,22 @@ class Fingerprinter:
                     key.update(b"t" + item.encode())
                 except UnicodeEncodeError as error:
                     raise _lone_surrogate(f"input[{row}]", error) from None
+            elif isinstance(item, Pair):
+                key.update(b"p" + _bytes_of_pair(item, row))
             else:
                 key.update(b"i" + np.asarray(item, dtype="<i4").tobytes())
             keys.append(self._tag + key.digest())
         return keys
+
+
+def _bytes_of_pair(pair: Pair, row: int) -> bytes:
+    parts = []
+    for half in ("query", "text"):
+        try:
+            parts.append(getattr(pair, half).encode())
+        except UnicodeEncodeError as error:
+            raise _lone_surrogate(f"input[{row}].{half}", error) from None
+    return _tuple_of(*parts)
 
 
 def _description(model: ModelInfo) -> bytes:

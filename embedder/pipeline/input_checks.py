@@ -5,12 +5,15 @@ Every error names the field, the size and the limit.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence, Set, Sized
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.core.errors import InvalidInput, LimitExceeded
+from embedder.core.pairs import Pair
 from embedder.core.types import Input, TokenBatch, Truncate
 from embedder.settings.model import LimitSettings
 
@@ -52,10 +55,12 @@ def check_inputs(
     limits: LimitSettings | None,
     vocabulary_size: int,
     any_length: bool = False,
+    pairs: bool = False,
 ) -> None:
     """Check inputs against ``limits``, their types, and the ids of the vocabulary.
 
-    ``any_length`` accepts inputs of more than ``max_characters``, to be truncated later.
+    ``any_length`` accepts inputs of more than ``max_characters``, to be truncated later; ``pairs``
+    accepts pairs, of which each half is checked like a text.
 
     Raises:
         LimitExceeded: too many inputs, or too many characters or ids in one of them.
@@ -65,16 +70,15 @@ def check_inputs(
         check_collection(inputs)
     if limits is not None and len(inputs) > limits.max_inputs:
         raise LimitExceeded("input", "items", len(inputs), limits.max_inputs)
+    longest = sys.maxsize if limits is None or any_length else limits.max_characters
     for row, item in enumerate(inputs):
-        if not isinstance(item, str):
-            _check_type(row, item)
-        if len(item) == 0:
-            raise InvalidInput(f"input[{row}]", "must not be empty")
-        if limits is not None and not any_length and len(item) > limits.max_characters:
-            unit = "characters" if isinstance(item, str) else "token ids"
-            raise LimitExceeded(f"input[{row}]", unit, len(item), limits.max_characters)
-        if not isinstance(item, str):
-            _check_ids(f"input[{row}]", item, vocabulary_size)
+        if isinstance(item, str):
+            if not 0 < len(item) <= longest:
+                raise _wrong_length(f"input[{row}]", item, longest)
+        elif pairs and isinstance(item, Pair):
+            _check_pair(f"input[{row}]", item, longest)
+        else:
+            _check_ids(row, item, longest, vocabulary_size)
 
 
 def check_tokens(
@@ -115,7 +119,26 @@ def _check_type(row: int, item: object) -> None:
     raise InvalidInput(f"input[{row}]", problem)
 
 
-def _check_ids(name: str, ids: Sequence[int], vocabulary_size: int) -> None:
+def _check_pair(name: str, pair: Pair, longest: int) -> None:
+    for half, text in (("query", pair.query), ("text", pair.text)):
+        if not isinstance(text, str):
+            raise InvalidInput(f"{name}.{half}", f"is of type {_kind(text)}; it must be a text")
+        if not 0 < len(text) <= longest:
+            raise _wrong_length(f"{name}.{half}", text, longest)
+
+
+def _wrong_length(name: str, item: str | Sequence[int], longest: int) -> InvalidInput:
+    if not len(item):
+        return InvalidInput(name, "must not be empty")
+    unit = "characters" if isinstance(item, str) else "token ids"
+    return LimitExceeded(name, unit, len(item), longest)
+
+
+def _check_ids(row: int, ids: object, longest: int, vocabulary_size: int) -> None:
+    _check_type(row, ids)
+    name, ids = f"input[{row}]", cast("Sequence[int]", ids)
+    if not 0 < len(ids) <= longest:
+        raise _wrong_length(name, ids, longest)
     if _are_ids(ids, vocabulary_size):
         return
     allowed = f"ids of this model's vocabulary are 0 to {vocabulary_size - 1}"

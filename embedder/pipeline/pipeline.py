@@ -11,13 +11,22 @@ import asyncio
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedder.core.deadline import NEVER, Deadline
-from embedder.core.errors import DeadlineExceeded
-from embedder.core.request import DistinctInputs, Embeddings, EmbedOptions, EntryResults
+from embedder.core.errors import DeadlineExceeded, InvalidInput
+from embedder.core.outputs import OutputKind
+from embedder.core.request import (
+    DistinctInputs,
+    Embeddings,
+    EmbedOptions,
+    EntryResults,
+    ScoreOptions,
+    Scores,
+)
 from embedder.core.tracing import step
 from embedder.core.types import Input, ModelInfo, Priority
-from embedder.core.vectors import check_dimensions, truncate_and_normalize
+from embedder.core.vectors import activate, check_dimensions, truncate_and_normalize
 from embedder.models.prompts import select_prompt
 from embedder.pipeline.admission_control import AdmissionControl
 from embedder.pipeline.fingerprint import Fingerprinter
@@ -27,6 +36,7 @@ from embedder.pipeline.stage_executor import StageExecutor, Stages
 from embedder.settings.model import LimitSettings
 
 DEFAULTS = EmbedOptions()
+SCORE_DEFAULTS = ScoreOptions()
 
 
 class Pipeline:
@@ -72,23 +82,69 @@ class Pipeline:
             BackendFailure: the model failed on one of these inputs.
         """
         with step("embed") as span:
-            answer = await self._embed(inputs, options, deadline)
+            if OutputKind.DENSE not in self.model.outputs:
+                raise _wrong_output(self.model, OutputKind.DENSE)
+            check_dimensions(options.dimensions, self.model)
+            prompt = select_prompt(options, self.model)
+            results, rows = await self._entries(inputs, prompt, options, deadline)
+            entries = results.entries
+            vectors = truncate_and_normalize(
+                entries.vectors, dimensions=options.dimensions, normalize=options.normalize
+            )
+            answer = Embeddings(
+                vectors[rows],
+                entries.token_counts[rows],
+                entries.truncated[rows],
+                int(results.cached.sum()),
+                self.model.name,
+                results.timings,
+            )
             if span.contexts:
                 tokens = int(answer.token_counts.sum())
                 span.set(model=answer.model, texts=len(inputs), tokens=tokens, cached=answer.cached)
             return answer
 
-    async def _embed(
-        self, inputs: Sequence[Input], options: EmbedOptions, deadline: Deadline
-    ) -> Embeddings:
-        check_dimensions(options.dimensions, self.model)
+    async def score(
+        self,
+        inputs: Sequence[Input],
+        options: ScoreOptions = SCORE_DEFAULTS,
+        deadline: Deadline = NEVER,
+    ) -> Scores:
+        """Score the inputs, pairs too, with a cross-encoder by ``deadline``.
+
+        Raises:
+            InvalidInput: an input or an option is invalid, or the model computes no scores.
+            Overloaded, Unavailable, BackendFailure: as `embed`.
+        """
+        with step("score") as span:
+            if OutputKind.SCORES not in self.model.outputs:
+                raise _wrong_output(self.model, OutputKind.SCORES)
+            results, rows = await self._entries(inputs, "", options, deadline, pairs=True)
+            entries, model = results.entries, self.model
+            scores = activate(entries.vectors, "identity" if options.raw else model.activation)
+            cached = int(results.cached.sum())
+            counts, cut = entries.token_counts[rows], entries.truncated[rows]
+            tokens = int(counts.sum())
+            span.set(model=model.name, texts=len(inputs), tokens=tokens, cached=cached)
+            return Scores(scores[rows], counts, cut, cached, model.name, results.timings)
+
+    async def _entries(
+        self,
+        inputs: Sequence[Input],
+        prompt: str,
+        options: EmbedOptions | ScoreOptions,
+        deadline: Deadline,
+        *,
+        pairs: bool = False,
+    ) -> tuple[EntryResults, NDArray[np.intp]]:
+        """Return the results of the distinct inputs, and which of them each input has."""
         check_inputs(
             inputs,
             limits=self._limits,
             vocabulary_size=self.model.vocabulary_size,
             any_length=options.any_length,
+            pairs=pairs,
         )
-        prompt = select_prompt(options, self.model)
         truncate = options.truncate or self.model.truncation
         keys = self._fingerprinter.keys(inputs, prompt=prompt, truncate=truncate)
         distinct = DistinctInputs.of(keys, inputs, prompt, truncate)
@@ -96,20 +152,8 @@ class Pipeline:
             async with deadline.limit():
                 results = await self._results(distinct, options.priority)
         except asyncio.TimeoutError:
-            raise DeadlineExceeded("embeddings") from None
-        entries = results.entries
-        vectors = truncate_and_normalize(
-            entries.vectors, dimensions=options.dimensions, normalize=options.normalize
-        )
-        rows = distinct.expand(keys)
-        return Embeddings(
-            vectors[rows],
-            entries.token_counts[rows],
-            entries.truncated[rows],
-            int(results.cached.sum()),
-            self.model.name,
-            results.timings,
-        )
+            raise DeadlineExceeded("scores" if pairs else "embeddings") from None
+        return results, distinct.expand(keys)
 
     async def _results(self, distinct: DistinctInputs, priority: Priority) -> EntryResults:
         """Collect all results from the local cache and from computations."""
@@ -159,3 +203,10 @@ class Pipeline:
         # Not in the coroutine: if it is cancelled before its first step, no `finally` runs.
         computation.task.add_done_callback(work.end)
         return computation
+
+
+def _wrong_output(model: ModelInfo, kind: OutputKind) -> InvalidInput:
+    outputs = " and ".join(output.value for output in model.outputs)
+    return InvalidInput(
+        "model", f"names {model.name!r}, which computes {outputs}, not {kind.value}"
+    )

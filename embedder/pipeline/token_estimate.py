@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from embedder.core.pairs import Pair
 from embedder.core.types import Input
 
 FIRST_CHARACTERS, FIRST_TOKENS = 4000.0, 1000.0
@@ -26,14 +27,14 @@ class TokenEstimate:
         ratio, limit = self._tokens / self._characters, self._max_tokens
         tokens = 0
         for item in inputs:
-            length = 1 + int(len(item) * ratio) if isinstance(item, str) else len(item)
+            length = 1 + int(len(item) * ratio) if isinstance(item, (str, Pair)) else len(item)
             tokens += min(limit, length)
         return tokens
 
     def learn(self, inputs: Sequence[Input], lengths: Sequence[int]) -> None:
         """Update the ratio; texts that may have been truncated are left out."""
         for item, length in zip(inputs, lengths, strict=True):
-            if isinstance(item, str) and length < self._max_tokens:
+            if isinstance(item, (str, Pair)) and length < self._max_tokens:
                 self._characters += len(item)
                 self._tokens += length
         if self._characters > MEMORY_CHARACTERS:

@@ -15,10 +15,10 @@ from multiprocessing.synchronize import Barrier
 from statistics import fmean, median
 
 from embedder.backends.precision import existing_device
-from embedder.core.host import usable_cores
 from embedder.core.types import TokenBatch, Truncate
 from embedder.inference.loading import LoadedBackend, load_model, load_tokenizer
 from embedder.inference.memory import UNMEASURED_TOKENS
+from embedder.measurements.host import usable_cores
 from embedder.models.files import ModelFiles
 from embedder.planning.calibration import BatchTimes, EncoderSpeed
 from embedder.planning.machine import Clock, durations

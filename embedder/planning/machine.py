@@ -15,7 +15,7 @@ import torch
 from torch.nn.functional import linear
 
 from embedder.backends.precision import existing_device, has_fast_bfloat16
-from embedder.core.host import available_bytes, usable_cores
+from embedder.measurements.host import available_bytes, usable_cores
 from embedder.models.model_size import ModelShape
 
 FEW, MANY = 8, 512

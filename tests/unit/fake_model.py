@@ -16,6 +16,7 @@ from embedder.cache.fail_open import FailOpenCache
 from embedder.cache.memory import MemoryCache
 from embedder.cache.sharding import ShardedCache
 from embedder.core.deadline import Deadline
+from embedder.core.pairs import Pair
 from embedder.core.request import CacheHits, EmbedOptions
 from embedder.core.types import (
     Encoded,
@@ -50,6 +51,12 @@ MODEL = ModelInfo(
 RAW = EmbedOptions(normalize=False)
 
 
+def _ids(item: Input) -> list[int]:
+    if isinstance(item, Pair):
+        return [*map(ord, item.query), 0, *map(ord, item.text)]
+    return list(map(ord, item)) if isinstance(item, str) else list(item)
+
+
 class FakeModel:
     """Tokenizer and encoder in one; records its inputs and reports the times that a test sets."""
 
@@ -64,7 +71,7 @@ class FakeModel:
         self, inputs: Sequence[Input], *, truncate: Truncate, deadline: Deadline
     ) -> Tokenized:
         self.tokenized.append(list(inputs))
-        ids = [list(map(ord, item)) if isinstance(item, str) else list(item) for item in inputs]
+        ids = list(map(_ids, inputs))
         cut = {Truncate.END: slice(8), Truncate.START: slice(-8, None), Truncate.NONE: slice(None)}
         rows = [row[cut[truncate]] for row in ids]
         shorter = [len(row) < len(whole) for row, whole in zip(rows, ids, strict=True)]

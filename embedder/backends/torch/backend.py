@@ -1,4 +1,4 @@
-"""The torch backend: chooses device, number format, forward pass and kernels, and pools."""
+"""The torch backend: chooses device, number format, forward pass, kernels and head."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from embedder.backends.precision import (
     reference_batch,
 )
 from embedder.backends.torch.architectures import packed_unsupported_reason
+from embedder.backends.torch.classifier import ClassifierHead
 from embedder.backends.torch.kernels import PLAIN, select_kernels
 from embedder.backends.torch.launcher import CONCURRENT_BATCHES, CopyStream, Launcher, to_device
 from embedder.backends.torch.microbatches import encode_in_microbatches
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from embedder.backends.pretrained import PaddedForward
 
     Forward = PackedForward | PaddedForward
+    AnyHead = Head | ClassifierHead
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +56,7 @@ class TorchBackend:
     def __init__(
         self,
         forward: Forward,
-        head: Head,
+        head: AnyHead,
         *,
         dtype: str,
         threads: int | None = None,
@@ -134,7 +136,7 @@ class TorchBackend:
         return self._encode(tokens)
 
 
-def _compute(forward: Forward, head: Head, tokens: TokenBatch) -> torch.Tensor:
+def _compute(forward: Forward, head: AnyHead, tokens: TokenBatch) -> torch.Tensor:
     """Return float32[n, width] on the device, which may still be computing it."""
     lengths = to_device(tokens.lengths.astype(np.int64), forward.device)
     return head(forward(tokens), lengths)
@@ -149,6 +151,9 @@ def _load(
     files: ModelFiles, dtype: str, device: torch.device, shared_in: Path | None = None
 ) -> TorchBackend:
     reason = packed_unsupported_reason(files.config)
+    scores = files.layout.classifier is not None
+    if scores and reason is not None:
+        raise UnsupportedModel(f"{reason}, which alone computes scores")
     forward: Forward
     threads = None
     if reason is None:
@@ -161,7 +166,11 @@ def _load(
         from embedder.backends.pretrained import PaddedForward
 
         forward = PaddedForward.load(files, dtype=_DTYPES[dtype], device=device)
-    head = Head(files.layout, hidden_width=forward.width, device=device)
+    head: AnyHead
+    if scores:
+        head = ClassifierHead.load(files, device=device)
+    else:
+        head = Head(files.layout, hidden_width=forward.width, device=device)
     notes = (f"{reason}: transformers computes it in padded blocks",) if reason else ()
     return TorchBackend(forward, head, dtype=dtype, threads=threads, notes=notes)
 
@@ -207,8 +216,13 @@ def _select_kernels(backend: TorchBackend, files: ModelFiles, expected: Vectors)
 
 
 def _encode_reference(backend: TorchBackend, files: ModelFiles) -> Vectors:
+    """Return the vectors of the reference batch, or a vector of the scores of each label.
+
+    They are compared by their cosine, which says nothing about a single number.
+    """
     lengths = LONG_LENGTHS if backend.device.startswith("cuda") else LENGTHS
-    return backend.encode(reference_batch(files.vocabulary_size, files.max_tokens, lengths))
+    rows = backend.encode(reference_batch(files.vocabulary_size, files.max_tokens, lengths))
+    return rows if files.layout.classifier is None else rows.T
 
 
 def _check_finite(vectors: Vectors, dtype: str) -> None:

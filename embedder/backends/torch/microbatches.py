@@ -58,9 +58,9 @@ def encode_in_microbatches(encode: Encode, tokens: TokenBatch, threads: int) -> 
     microbatches = split_batch(tokens.lengths, threads)
     if len(microbatches) == 1:
         return encode(tokens)
-    rows = tokens.rows()
+    items = tokens.items()
     # The threads share one iterator, and each takes the next micro-batch from it.
-    queue = enumerate([TokenBatch.of([rows[row] for row in each]) for each in microbatches])
+    queue = enumerate([TokenBatch.of([items[row] for row in each]) for each in microbatches])
     vectors: list[Vectors] = [np.empty((0, 0), np.float32)] * len(microbatches)
     errors: list[BaseException] = []
 

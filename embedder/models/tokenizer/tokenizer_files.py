@@ -16,7 +16,7 @@ from typing import Any
 from embedder.core.errors import UnsupportedModel
 from embedder.core.types import Truncate
 from embedder.models.safety import read_optional
-from embedder.models.tokenizer_json import (
+from embedder.models.tokenizer.tokenizer_json import (
     ADDED_TOKENS,
     CONFIG,
     SPECIAL_TOKENS,
@@ -25,7 +25,7 @@ from embedder.models.tokenizer_json import (
     is_bert,
     is_self_contained,
 )
-from embedder.models.transformers_tokenizer import build_fast_tokenizer
+from embedder.models.tokenizer.transformers_tokenizer import build_fast_tokenizer
 
 TOKENIZER = "tokenizer.json"
 _COMPANIONS = (CONFIG, SPECIAL_TOKENS, ADDED_TOKENS)

@@ -10,9 +10,9 @@ from tokenizers import Tokenizer as RustTokenizer
 from tokenizers.models import BPE, Unigram
 
 from embedder.core.types import Truncate
-from embedder.inference import truncation_window as windows
 from embedder.inference.tokenization import FastTokenizer
-from embedder.inference.truncation_window import (
+from embedder.inference.tokenizer import truncation_window as windows
+from embedder.inference.tokenizer.truncation_window import (
     CHARACTERS_PER_TOKEN,
     tokenizes_words_independently,
     truncation_window,

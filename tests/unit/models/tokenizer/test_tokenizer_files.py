@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 
 from embedder.core.errors import UnsupportedModel
 from embedder.inference.loading import load_tokenizer
-from embedder.models import transformers_tokenizer
+from embedder.models.tokenizer import transformers_tokenizer
 from tests.tiny_models import VOCABULARY, write_json, write_tiny_bert
 from tests.unit.backends.parity import assert_same, load, open_files, our_vectors, reference_vectors
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from embedder.core.host import available_bytes, usable_cores
+from embedder.measurements.host import available_bytes, usable_cores
 
 GIB = 2**30
 
@@ -132,7 +132,7 @@ def test_returning_freed_memory_shrinks_the_process() -> None:
     """In a separate process, because the allocator of this one depends on other tests."""
     program = """
 from pathlib import Path
-from embedder.core.host import return_freed_memory
+from embedder.measurements.host import return_freed_memory
 
 def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096

@@ -1,0 +1,1 @@
+"""The parts of tokenization: special tokens, windows of long texts, pairs."""

@@ -1,0 +1,1 @@
+"""The tokenizer of a model, as its files describe it."""

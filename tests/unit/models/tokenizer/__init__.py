@@ -1,0 +1,1 @@
+"""Tests of the sources and the files of models."""
