@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
+from embedder.core.pairs import PairRow
 from embedder.core.token_types import TokenTypes
 from embedder.core.types import TokenBatch
 
@@ -50,3 +52,32 @@ def test_special_tokens_have_their_types_where_they_stand(
 )
 def test_without_a_template_every_token_is_of_type_0(processor: object) -> None:
     assert TokenTypes.of(json.dumps({"post_processor": processor})) == TokenTypes()
+
+
+@pytest.mark.parametrize(
+    ("processor", "types"),
+    [
+        (None, {0, 1}),
+        ({"type": "BertProcessing"}, {0, 1}),
+        ({"type": "TemplateProcessing", "single": [], "pair": []}, {0}),
+        (
+            {
+                "type": "TemplateProcessing",
+                "pair": [{"SpecialToken": {"id": "s", "type_id": 0}}, {"Sequence": {"type_id": 3}}],
+            },
+            {0, 3},
+        ),
+    ],
+)
+def test_types_of_pairs_are_those_of_their_template(processor: object, types: set[int]) -> None:
+    state = json.dumps({"post_processor": processor})
+
+    assert TokenTypes.of(state, pairs=True).all == types
+    assert TokenTypes.of(state).all == {0}
+
+
+def test_pairs_bring_their_types_and_other_inputs_get_those_of_the_template() -> None:
+    types = TokenTypes.of(_state([("c", 2), ("$", 0)]))
+    pair = PairRow(np.array([2, 9, 9], np.int32), np.array([0, 0, 1], np.int8))
+
+    assert types.of_batch(TokenBatch.of([pair, [2, 9]])).tolist() == [0, 0, 1, 2, 0]

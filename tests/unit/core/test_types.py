@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from embedder.core.pairs import PairRow
 from embedder.core.types import (
     Encoded,
     Entries,
@@ -144,3 +146,29 @@ def test_a_model_has_no_prompts_and_the_cosine_by_default() -> None:
     assert MODEL.prompts == {}
     assert MODEL.default_prompt is None
     assert (MODEL.similarity, MODEL.notes) == ("cosine", ())
+
+
+IDS = st.lists(st.integers(0, 9), max_size=4).map(lambda ids: np.array(ids, np.int32))
+PAIRS = IDS.map(lambda ids: PairRow(ids, (ids % 2).astype(np.int8)))
+PACKED: st.SearchStrategy[list[NDArray[np.int32] | PairRow]] = st.lists(IDS | PAIRS, max_size=6)
+
+
+def _listed(batch: TokenBatch) -> list[tuple[list[int], list[int] | None]]:
+    return [
+        (row.ids.tolist(), row.types.tolist()) if isinstance(row, PairRow) else (row.tolist(), None)
+        for row in batch.items()
+    ]
+
+
+@given(PACKED, st.randoms())
+def test_pairs_keep_their_types_in_every_selection(
+    rows: list[NDArray[np.int32] | PairRow], random: Random
+) -> None:
+    batch = TokenBatch.of(rows)
+    order = random.sample(range(len(rows)), len(rows))
+
+    taken = batch.take(np.array(order, np.intp))
+
+    assert (batch.types is None) == (not any(isinstance(row, PairRow) for row in rows))
+    assert _listed(taken) == [_listed(batch)[row] for row in order]
+    assert [row.tolist() for row in batch.rows()] == [ids for ids, _ in _listed(batch)]

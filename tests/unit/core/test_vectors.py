@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 
 from embedder.core.errors import InvalidInput
 from embedder.core.types import Vectors
-from embedder.core.vectors import check_dimensions, normalize_rows, truncate_and_normalize
+from embedder.core.vectors import activate, check_dimensions, normalize_rows, truncate_and_normalize
 from tests.unit.fake_model import MODEL
 
 COMPONENTS = st.floats(-1e4, 1e4, width=32).map(lambda value: 0.0 if abs(value) < 1e-4 else value)
@@ -129,3 +129,16 @@ def test_dimensions_none_means_the_full_width() -> None:
     check_dimensions(None, MODEL)
 
     assert truncate_and_normalize(whole, dimensions=None, normalize=False).shape == whole.shape
+
+
+def test_activations_of_large_scores_keep_their_order_without_overflow() -> None:
+    scores = np.array([[-1e4, -80.0, -20.0, 0.0, 3.0, 1e4]], np.float32)
+
+    sigmoid = activate(scores, "sigmoid")
+
+    expected = [0, 1.8e-35, 2.0611537e-09, 0.5, 0.95257413, 1]
+    np.testing.assert_allclose(sigmoid[0], expected, rtol=1e-2)
+    assert sigmoid.dtype == np.float32
+    assert activate(scores, "identity") is scores
+    assert activate(scores, "relu").tolist() == [[0, 0, 0, 0, 3, 1e4]]
+    np.testing.assert_allclose(activate(scores, "tanh")[0, 3:5], [0, 0.9950548])

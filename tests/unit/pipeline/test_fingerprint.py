@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from embedder.cache.store.records import KEY_BYTES, TAG_BYTES
 from embedder.core.errors import InvalidInput
+from embedder.core.outputs import OutputKind
+from embedder.core.pairs import Pair
 from embedder.core.types import Input, ModelInfo, Truncate
 from embedder.pipeline.fingerprint import Fingerprinter, model_tag
 
@@ -58,8 +60,13 @@ MAKES_NO_OTHER_VECTOR = {
     "truncation": Truncate.START,
     "memory_bytes": 5,
     "notes": ("noted",),
+    "outputs": (OutputKind.SCORES,),
+    "labels": ("relevance",),
+    "activation": "sigmoid",
 }
-"""Prompts and truncation are in the key already, as fields of their own."""
+"""Prompts and truncation are in the key already, as fields of their own; the pooling of a model
+tells scores from vectors, and scores are stored before the activation.
+"""
 
 
 def _model(**changes: Any) -> ModelInfo:
@@ -197,3 +204,21 @@ def test_a_lone_surrogate_in_the_prompt_is_refused_by_name() -> None:
         Fingerprinter(MODEL).keys([], prompt="search: \ud800", truncate=Truncate.END)
 
     assert caught.value.field == "prompt"
+
+
+@given(WORDS, WORDS, WORDS, WORDS)
+def test_pairs_share_a_key_exactly_if_both_halves_are_equal(
+    query: str, text: str, other_query: str, other_text: str
+) -> None:
+    pair, other = Pair(query, text), Pair(other_query, other_text)
+
+    assert (_key(pair) == _key(other)) == (pair == other)
+    assert _key(pair) not in (_key(query + text), _key(query), _key(text), _key(""))
+
+
+@pytest.mark.parametrize(
+    ("pair", "field"), [(Pair("\ud800", "a"), "query"), (Pair("a", "\udfff"), "text")]
+)
+def test_a_half_that_is_no_unicode_is_named(pair: Pair, field: str) -> None:
+    with pytest.raises(InvalidInput, match=rf"'input\[0\]\.{field}' has a lone surrogate"):
+        _key(pair)

@@ -155,3 +155,28 @@ def test_a_vector_is_not_taken_for_token_ids() -> None:
     with pytest.raises(InvalidInput, match=r"'input\[0\]\[0\]' is of type float; ids of"):
         check_inputs([vector], limits=None, vocabulary_size=10)
     check_inputs([cast("Sequence[int]", np.array([1, 2]))], limits=None, vocabulary_size=10)
+
+
+@pytest.mark.parametrize("half", ["query", "text"])
+def test_each_half_of_a_pair_is_checked_like_a_text(half: str) -> None:
+    limits = LIMITS.model_copy(update={"max_characters": 5})
+
+    def check(text: object, **options: bool) -> None:
+        pair = Pair(**{"query": "a", "text": "b", half: text})  # type: ignore[arg-type]
+        check_inputs([pair], limits=limits, vocabulary_size=VOCABULARY, pairs=True, **options)
+
+    check("x" * 5)
+    check("x" * 6, any_length=True)
+    with pytest.raises(
+        LimitExceeded, match=rf"input\[0\]\.{half}' has 6 characters; the limit is 5"
+    ):
+        check("x" * 6)
+    with pytest.raises(InvalidInput, match=rf"input\[0\]\.{half}' must not be empty"):
+        check("")
+    with pytest.raises(InvalidInput, match=rf"input\[0\]\.{half}' is of type int"):
+        check(7)
+
+
+def test_pairs_are_refused_where_texts_are_expected() -> None:
+    with pytest.raises(InvalidInput, match=r"'input\[0\]' is of type Pair"):
+        _check([Pair("a", "b")])
