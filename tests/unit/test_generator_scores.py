@@ -160,7 +160,7 @@ def test_the_description_names_labels_and_activation(bert: EmbeddingGenerator) -
 
 
 def test_a_cross_encoder_computes_no_vectors(bert: EmbeddingGenerator) -> None:
-    with pytest.raises(InvalidInput, match="'model' names .* computes scores, not dense"):
+    with pytest.raises(InvalidInput, match=r"'model' names .* computes scores, not dense"):
         bert.embed("a text")
 
 

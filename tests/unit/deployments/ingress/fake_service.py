@@ -27,7 +27,6 @@ from deployments.settings.service import IngressLimits, ServeSettings
 from embedder.batching.batcher import BatcherStats
 from embedder.core.deadline import Deadline
 from embedder.core.errors import InvalidInput, ModelNotFound
-from embedder.core.pairs import Pair
 from embedder.core.tracing import SpanContext
 from embedder.core.types import Encoded, Input, ModelInfo, Priority, TokenBatch, Tokenized, Truncate
 from embedder.inference.encoder_pool import EncoderStats
@@ -85,11 +84,8 @@ class LetterTokenizer:
     ) -> Tokenized:
         if inputs != ["ready"]:
             self.calls.append(list(inputs))
-        ids = [
-            [ord(one) if isinstance(one, str) else one for one in item]
-            for item in inputs
-            if not isinstance(item, Pair)
-        ]
+        texts = cast("list[str | list[int]]", inputs)
+        ids = [[ord(one) if isinstance(one, str) else one for one in item] for item in texts]
         cut = np.array([len(row) > MAX_TOKENS for row in ids], np.bool_)
         kept = {
             Truncate.END: slice(MAX_TOKENS),
