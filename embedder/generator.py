@@ -34,6 +34,7 @@ from embedder.settings.model import EmbedderSettings, ModelSettings
 from embedder.similarity.metrics import similarity
 from embedder.statistics import GeneratorStats, statistics
 
+
 class EmbeddingGenerator(Scoring):
     """A loaded model that embeds texts or, if it is a cross-encoder, scores them.
 

@@ -15,7 +15,6 @@ from embedder.loop_thread import LoopThread
 from embedder.pipeline.input_checks import check_collection
 from embedder.pipeline.pipeline import Pipeline
 
-
 Texts = str | Pair | Sequence[Input]
 """One text or pair, or a sequence of texts, lists of token ids and, for a cross-encoder, pairs."""
 

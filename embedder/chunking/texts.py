@@ -47,6 +47,7 @@ def chunk_texts(inputs: Sequence[Input], chunks: Sequence[Sequence[Chunk]]) -> l
     return [
         item[chunk.start : chunk.stop]
         for item, found in zip(inputs, chunks, strict=True)
+        if isinstance(item, str)  # only a text has chunks
         for chunk in found
     ]
 

@@ -80,12 +80,11 @@ class LetterTokenizer:
         self.calls: list[list[Input]] = []
 
     async def tokenize(
-        self, model: ModelSettings, inputs: Sequence[Input], truncate: Truncate
+        self, model: ModelSettings, inputs: Sequence[str | Sequence[int]], truncate: Truncate
     ) -> Tokenized:
         if inputs != ["ready"]:
             self.calls.append(list(inputs))
-        texts = cast("list[str | list[int]]", inputs)
-        ids = [[ord(one) if isinstance(one, str) else one for one in item] for item in texts]
+        ids = [[ord(one) if isinstance(one, str) else one for one in item] for item in inputs]
         cut = np.array([len(row) > MAX_TOKENS for row in ids], np.bool_)
         kept = {
             Truncate.END: slice(MAX_TOKENS),
