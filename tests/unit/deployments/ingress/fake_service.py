@@ -80,11 +80,11 @@ class LetterTokenizer:
         self.calls: list[list[Input]] = []
 
     async def tokenize(
-        self, model: ModelSettings, inputs: Sequence[str | Sequence[int]], truncate: Truncate
+        self, model: ModelSettings, inputs: Sequence[Input], truncate: Truncate
     ) -> Tokenized:
         if inputs != ["ready"]:
             self.calls.append(list(inputs))
-        ids = [[ord(one) if isinstance(one, str) else one for one in item] for item in inputs]
+        ids = [[ord(one) if isinstance(one, str) else one for one in item] for item in inputs]  # type: ignore[union-attr]
         cut = np.array([len(row) > MAX_TOKENS for row in ids], np.bool_)
         kept = {
             Truncate.END: slice(MAX_TOKENS),
