@@ -1,6 +1,6 @@
 # The image of the service; docs/docker.md says how to build, run and check it.
 #
-#   docker build -t embedder .                                  for CPUs, with the default model
+#   docker build -t embedder --build-arg TORCH_INDEX=URL .      for CPUs, with the default model
 #   docker build -t embedder:cuda --build-arg TORCH=cuda .      for NVIDIA GPUs
 #   docker build -t embedder:bare --build-arg MODEL=none .      without a model
 #
@@ -21,9 +21,11 @@ ENV PIP_CONSTRAINT=/build/constraints.txt \
 WORKDIR /build
 COPY constraints.txt pyproject.toml ./
 
-# The usual torch brings CUDA, which takes some GB; the one for CPUs is in an index of its own.
+# The usual torch brings CUDA, which takes some GB. The one for CPUs is in an index of its own, whose
+# address is TORCH_INDEX.
 FROM base AS torch-cpu
-ENV PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu TORCH_VERSION_SUFFIX=+cpu
+ARG TORCH_INDEX=
+ENV PIP_EXTRA_INDEX_URL=${TORCH_INDEX} TORCH_VERSION_SUFFIX=${TORCH_INDEX:++cpu}
 
 FROM base AS torch-cuda
 ENV TORCH_VERSION_SUFFIX=
