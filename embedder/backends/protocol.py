@@ -10,6 +10,8 @@ from embedder.core.types import TokenBatch, Vectors
 class Backend(Protocol):
     """A loaded model: maps packed tokens to pooled vectors of full width, not normalized.
 
+    A cross-encoder maps them to raw scores, of which ``width`` is the number.
+
     ``padded``: a batch costs longest input × count instead of the sum of the lengths.
     ``max_batch_tokens``: the batch budget for this device where none was measured.
     ``memory_bytes``: the size of the weights. ``max_concurrency``: how many threads should call
