@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import ray
 from ray.serve import Deployment
+from ray.serve.config import HTTPOptions
 
 from deployments.app import build
 from embedder.core.errors import ConfigurationError
@@ -50,7 +51,7 @@ def test_on_several_machines_an_index_in_files_stays_on_one(
         {"Alive": True, "NodeManagerAddress": address, "Resources": {"CPU": 9.0, **own}}
         for address, own in (("10.0.0.1", {"data": 1.0}), ("10.0.0.2", {}))
     ]
-    client = SimpleNamespace(http_config=SimpleNamespace(host="0.0.0.0"))
+    client = SimpleNamespace(http_config=HTTPOptions(host="0.0.0.0"))
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 18.0})
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
