@@ -6,6 +6,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import accumulate
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -52,5 +53,9 @@ class Histogram:
 
     def cumulative(self) -> Iterator[tuple[str, int]]:
         """Yield every boundary, ``+Inf`` last, with the number of values of at most so much."""
-        names = (*(f"{boundary:g}" for boundary in self.boundaries), "+Inf")
-        yield from zip(names, accumulate(self._counts), strict=True)
+        yield from zip(_names(self.boundaries), accumulate(self._counts), strict=True)
+
+
+@lru_cache
+def _names(boundaries: tuple[float, ...]) -> tuple[str, ...]:
+    return (*(f"{boundary:g}" for boundary in boundaries), "+Inf")
