@@ -29,7 +29,7 @@ from deployments.ingress.middleware.context import (
 from deployments.ingress.middleware.keys import matching_key, presented_key
 from deployments.ingress.middleware.large_bodies import LargeBodies
 from deployments.ingress.middleware.request_log import ABANDONED, FinishedRequest, RequestLog
-from deployments.ingress.middleware.request_stats import RequestStats
+from deployments.ingress.middleware.request_stats import MAX_UNCOUNTED, RequestStats
 from deployments.ingress.middleware.route_prefix import strip_prefix
 from deployments.settings.access import HEALTH_CHECKS
 from deployments.settings.service import ServeSettings
@@ -91,7 +91,10 @@ class RequestMiddleware:
                     stats.abandoned += 1
                     return
                 total_s = time.monotonic() - context.began
-                stats.answered(context, response.status_code, total_s)
+                labels = context.route_label, response.status_code, context.served_model
+                stats.answered.append((*labels, context.priority, total_s))
+                if len(stats.answered) >= MAX_UNCOUNTED:
+                    stats.count()
                 total_ms = round(total_s * 1000)
                 response.raw_headers.append((b"x-total-time", b"%d" % total_ms))
                 # The server drops the body where the method is HEAD.

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from deployments.ingress.middleware.context import UNKNOWN_ROUTE, RequestContext
-from deployments.metrics.labels import NONE
+from deployments.metrics.labels import NONE, BoundedLabel
 from embedder.core.types import Priority
 from embedder.measurements.histogram import SECONDS, Histogram
 
@@ -23,21 +23,29 @@ FAILURES = (429, 500, 503)
 RouteOf = Callable[[str, str], tuple[str, str]]
 """Returns the declared method and path of a request, by its method and path."""
 
+MAX_UNCOUNTED = 1000
+"""Responses that are kept at most before they are counted, which takes less than 2 ms."""
+
+Answered = tuple[tuple[str, str], int, str, Priority, float]
+"""Method and path of the route, status, model, priority, and seconds until the response."""
+
 
 class RequestStats:
     """Counters of one ingress replica since its start.
 
-    ``requests`` counts by method, path of the route, status, model and priority; ``seconds`` has a
-    histogram for each method and path.
+    ``answered`` are responses that `count` has not counted yet. The middleware appends them and
+    calls it when they are `MAX_UNCOUNTED`: among other work an append takes a third of the time.
     """
 
     def __init__(self) -> None:
         self.in_flight = 0
         self.abandoned = 0
-        self.requests: Counter[tuple[str, str, int, str, str]] = Counter()
-        self.seconds: defaultdict[tuple[str, str], Histogram] = defaultdict(
+        self.answered: list[Answered] = []
+        self._requests: Counter[tuple[str, str, int, str, str]] = Counter()
+        self._seconds: defaultdict[tuple[str, str], Histogram] = defaultdict(
             partial(Histogram, SECONDS)
         )
+        self._models = BoundedLabel()
         self.errors: Counter[str] = Counter()
         self._route_of: RouteOf = lambda *_: UNKNOWN_ROUTE
         self._began = time.monotonic()
@@ -49,10 +57,10 @@ class RequestStats:
         self._route_of = route_of
         labels = NONE, PRIORITIES[Priority.INTERACTIVE]
         for method, path, status in routes:
-            self.requests[(method, path, status, *labels)] += 0
-            self.seconds[method, path]
+            self._requests[(method, path, status, *labels)] += 0
+            self._seconds[method, path]
         for status in FAILURES:
-            self.requests[(*UNKNOWN_ROUTE, status, *labels)] += 0
+            self._requests[(*UNKNOWN_ROUTE, status, *labels)] += 0
         self.errors.update(dict.fromkeys(codes, 0))
 
     def failed(self, context: RequestContext, code: str) -> None:
@@ -61,11 +69,24 @@ class RequestStats:
         if context.route_label is UNKNOWN_ROUTE:
             context.route_label = self._route_of(context.method, context.path)
 
-    def answered(self, context: RequestContext, status: int, seconds: float) -> None:
-        """Count a response that starts ``seconds`` after its request."""
-        route, priority = context.route_label, PRIORITIES[context.priority]
-        self.requests[(*route, status, context.served_model, priority)] += 1
-        self.seconds[route].observe(seconds)
+    def count(self) -> None:
+        """Count the responses in ``answered``."""
+        answered, self.answered = self.answered, []
+        for route, status, model, priority, seconds in answered:
+            self._requests[(*route, status, self._models[model], PRIORITIES[priority])] += 1
+            self._seconds[route].observe(seconds)
+
+    @property
+    def requests(self) -> Counter[tuple[str, str, int, str, str]]:
+        """Return the responses by method, path of the route, status, model and priority."""
+        self.count()
+        return self._requests
+
+    @property
+    def seconds(self) -> Mapping[tuple[str, str], Histogram]:
+        """Return the durations by method and path of the route."""
+        self.count()
+        return self._seconds
 
     @property
     def answers(self) -> Counter[int]:

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from deployments.encoder.remote_pool import RemotePool
 from deployments.index.sharded_client import RemoteIndex
 from deployments.ingress.middleware.accepted_keys import AcceptedKeys
+from deployments.ingress.middleware.context import CURRENT_REQUEST
 from deployments.ingress.middleware.large_bodies import LargeBodies
-from deployments.ingress.middleware.request_stats import RequestStats
+from deployments.ingress.middleware.request_stats import MAX_UNCOUNTED, RequestStats
 from deployments.ingress.service.caches import IngressCaches
 from deployments.ingress.service.collection_model import check_width, connection_for
 from deployments.ingress.service.connection import Connection, Connector
@@ -161,9 +162,14 @@ class Service:
         options: EmbedOptions,
         deadline: Deadline,
     ) -> Embeddings:
-        labels = self.token_usage.begin(connection.info.name, options.priority)
+        name, request = connection.info.name, CURRENT_REQUEST.get()
+        if request is not None:
+            request.served_model, request.priority = name, options.priority
         answer = await connection.pipeline.embed(inputs, options, deadline)
-        self.token_usage.count(labels, answer)
+        usage = self.token_usage
+        usage.answered.append((name, None if request is None else request.key, answer.token_counts))
+        if len(usage.answered) >= MAX_UNCOUNTED:
+            usage.count()
         return answer
 
     def run_maintenance(self) -> None:

@@ -5,39 +5,48 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from deployments.ingress.middleware.accepted_keys import AcceptedKeys
-from deployments.ingress.middleware.context import CURRENT_REQUEST
 from deployments.metrics.labels import NONE, BoundedLabel
-from embedder.core.request import Embeddings
-from embedder.core.types import Priority
+from deployments.settings.access import ApiKey
+
+Answered = tuple[str, ApiKey | None, NDArray[np.int32]]
+"""The model, the key of the request, and the tokens of each input."""
+
+FEW = 32
+"""Numbers that Python adds up faster than numpy."""
 
 
 class TokenUsage:
-    """Counts tokens, and notes in the running request which model embeds for it.
+    """Counts tokens by the labels of the model and of the key.
 
-    ``tokens`` is by the labels of the model and of the key.
+    ``answered`` are answers that `count` has not counted yet, as in `RequestStats`.
     """
 
     def __init__(self, accepted: AcceptedKeys) -> None:
-        self.tokens: Counter[tuple[str, str]] = Counter()
-        self._models, self._keys = BoundedLabel(), BoundedLabel()
+        self.answered: list[Answered] = []
         self._accepted = accepted
+        self._tokens: Counter[tuple[str, str]] = Counter()
+        self._models, self._keys = BoundedLabel(), BoundedLabel()
 
     def expect(self, models: Iterable[str]) -> None:
         """Let the series of each served model exist before its first request."""
         keys = [self._keys[key.name] for key in self._accepted.keys] or [NONE]
         for model in map(self._models.__getitem__, models):
-            self.tokens.update({(model, key): 0 for key in keys})
+            self._tokens.update({(model, key): 0 for key in keys})
 
-    def begin(self, model: str, priority: Priority) -> tuple[str, str]:
-        """Note that ``model`` embeds for the running request; return the labels for `count`."""
-        label, request = self._models[model], CURRENT_REQUEST.get()
-        if request is None:
-            return label, NONE
-        request.served_model, request.priority = label, priority
-        return label, NONE if request.key is None else self._keys[request.key.name]
+    @property
+    def tokens(self) -> Counter[tuple[str, str]]:
+        """Return the tokens by model and key."""
+        self.count()
+        return self._tokens
 
-    def count(self, labels: tuple[str, str], answer: Embeddings) -> None:
-        """Count the tokens of an answer."""
-        # Of a few numbers, which is the usual case, numpy's sum takes ten times as long.
-        self.tokens[labels] += sum(answer.token_counts.tolist())
+    def count(self) -> None:
+        """Count the answers in ``answered``."""
+        answered, self.answered = self.answered, []
+        for model, key, tokens in answered:
+            labels = self._models[model], NONE if key is None else self._keys[key.name]
+            few = len(tokens) <= FEW
+            self._tokens[labels] += sum(tokens.tolist()) if few else int(tokens.sum())
