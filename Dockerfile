@@ -73,9 +73,11 @@ RUN useradd --uid 10001 --gid 0 --no-create-home --home-dir /tmp --shell /usr/sb
     && install --directory --owner=10001 --group=0 --mode=0770 /data /models
 COPY --from=packages /opt/embedder /opt/embedder
 COPY --from=model /opt/embedder /opt/embedder
-RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
-    pip --python /opt/embedder/bin/python3 install --quiet --no-cache-dir --no-compile \
+# Copied and not mounted: buildah finds no folder to mount of a stage whose layers are cached.
+COPY --from=wheel /wheel /wheel
+RUN pip --python /opt/embedder/bin/python3 install --quiet --no-cache-dir --no-compile \
         --no-deps --no-index --root-user-action=ignore /wheel/*.whl \
+    && rm -r /wheel \
     && /opt/embedder/bin/python3 -m compileall -q --invalidation-mode unchecked-hash \
         /opt/embedder/lib/python3.*/site-packages/embedder \
         /opt/embedder/lib/python3.*/site-packages/deployments
