@@ -1,4 +1,4 @@
-"""The file of what Ray and HAProxy print: bounded, and continued by the next start.
+"""The log file with the output of Ray and HAProxy: bounded, and continued by the next start.
 
 HAProxy sends a message for each server that comes or goes, and for each request that it answers
 itself, to a socket. Without a reader they are lost.

@@ -1,4 +1,4 @@
-"""The log of what Ray and HAProxy print: bounded, private, continued, and never in the way."""
+"""The log file of Ray and HAProxy: bounded, private, continued; a full disk stops no service."""
 
 from __future__ import annotations
 

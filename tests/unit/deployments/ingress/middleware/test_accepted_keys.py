@@ -62,7 +62,7 @@ def test_keys_are_added_and_revoked(file: KeysFile, caplog: pytest.LogCaptureFix
 
 
 def test_a_change_is_used_once_two_reads_agree(file: KeysFile) -> None:
-    file.write(line("one"))  # the first half of what is being written
+    file.write(line("one"))  # the first half of a file that a program still writes
     file.keys.reload()
     file.write(line("one") + line("three"))
     file.keys.reload()

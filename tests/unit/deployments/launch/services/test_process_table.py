@@ -10,7 +10,7 @@ import pytest
 from deployments.launch.services.process_table import user_processes
 
 VARIABLE = "MARKED_BY_THIS_TEST"
-NOBODY = 65534
+OTHER_USER = 65534
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ NOBODY = 65534
     [
         os.getuid(),
         pytest.param(
-            NOBODY,
+            OTHER_USER,
             marks=pytest.mark.skipif(os.getuid() != 0, reason="only root can start it"),
         ),
     ],
