@@ -21,6 +21,7 @@ USER = 10001
 """The user of the image, which writes to `DATA`, `MODELS` and `TEMPORARY` only."""
 
 DATA, MODELS, KEYS, TEMPORARY = "/data", "/models", "/etc/embedder/keys", "/tmp"  # noqa: S108
+KEYS_VARIABLE = "EMBEDDER_KEYS_FILE"
 
 SERVE_PORT, METRICS_PORT, AGENT_PORT = 8000, 8080, 52365
 HEAD_PORTS = {
@@ -115,7 +116,9 @@ def _container(
         "image": CUDA_IMAGE if group.gpus else IMAGE,
         "args": [SET_ENVIRONMENT],
         "env": [
-            {"name": "EMBEDDER_KEYS_FILE", "value": f"{KEYS}/keys.yaml"},
+            {"name": KEYS_VARIABLE, "value": f"{KEYS}/keys.yaml"},
+            # Without it Ray reports an empty disk in a pod, and the alert DiskFills never fires.
+            {"name": "RAY_DASHBOARD_ENABLE_K8S_DISK_USAGE", "value": "1"},
             *environment,
         ],
         "ports": [{"name": name, "containerPort": port} for name, port in ports.items()],
@@ -197,7 +200,7 @@ def _spread(topology: str) -> Object:
 
 
 def _tolerations(group: NodeGroup) -> Object:
-    """Return what lets a pod onto nodes with GPUs; its request for one selects them."""
+    """Return the tolerations for nodes with GPUs; a pod's request for a GPU selects them."""
     if not group.gpus:
         return {}
     gpu = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}

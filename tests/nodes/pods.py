@@ -13,6 +13,7 @@ import httpx
 import yaml
 
 from deploy.kubernetes.manifests import SOURCES
+from deploy.kubernetes.pods import KEYS_VARIABLE
 from deploy.kubernetes.rayservice import rayservice
 from deploy.kubernetes.sources import ROOT, read_cluster
 from deployments.ingress.middleware.keys import digest, new_key
@@ -93,7 +94,8 @@ class PodCluster:
             "RAY_AUTH_TOKEN": self.token,
             "RAY_ADDRESS": "127.0.0.1:6379" if name == HEAD else self._address,
             # Of the manifest, with another place of the secret.
-            **{one["name"]: str(machine.home / "keys.yaml") for one in self.container(name)["env"]},
+            **{one["name"]: one["value"] for one in self.container(name)["env"]},
+            KEYS_VARIABLE: str(machine.home / "keys.yaml"),
         }
         return machine.run(command, variables, timeout_s=timeout_s)
 
