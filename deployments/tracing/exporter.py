@@ -16,7 +16,7 @@ from embedder.core.errors import ConfigurationError
 PROTOCOL = "http/protobuf"
 PROTOCOL_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
-REQUESTS = frozenset({None, "__call__", "embed", "score"})
+REQUESTS = frozenset({None, "__call__", "embed"})
 """The methods of Serve's spans that are requests of clients, over HTTP or by a handle."""
 
 
