@@ -21,7 +21,7 @@ from embedder.settings.assignments import Assignments
 from embedder.settings.presets import PRESETS, PresetName
 from embedder.settings.problems import PREFIX, SEPARATOR, describe_errors
 from embedder.settings.tree import Path as SettingPath
-from embedder.settings.tree import Settings, settings_of, type_at
+from embedder.settings.tree import Settings, is_section, settings_of, type_at
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -128,12 +128,13 @@ def _add_variables(
 def _named_by_file(kind: type[Settings], path: SettingPath) -> SettingPath | None:
     """Return the setting whose value is in the file that a variable names; None: it names none.
 
-    A setting may itself end like that.
+    A setting may itself end like that. A section has no file: an error would show its content.
     """
     *section, name = path
     setting = (*section, name.removesuffix(FILE.lower()))
     is_file = setting != path and type_at(kind, path) is None
-    return setting if is_file and type_at(kind, setting) is not None else None
+    is_setting = type_at(kind, setting) is not None and not is_section(kind, setting)
+    return setting if is_file and is_setting else None
 
 
 def _read_value(name: str, path: Path) -> str:

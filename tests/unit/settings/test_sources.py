@@ -170,6 +170,15 @@ def test_a_file_that_cannot_be_read_is_named_and_its_content_is_not(tmp_path: Pa
     assert "secret" not in str(refused.value)
 
 
+def test_a_section_is_read_from_no_file(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text("postgresql://me:secret@host/points")
+
+    with pytest.raises(ConfigurationError, match=r"index_file .*no such setting") as refused:
+        load(ServeSettings, environment={"EMBEDDER_INDEX_FILE": str(file)})
+    assert "secret" not in str(refused.value)
+
+
 def test_a_value_and_the_file_of_a_value_are_refused_together(tmp_path: Path) -> None:
     file = tmp_path / "name"
     file.write_text("a")
