@@ -116,11 +116,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 def _add_variables(
     assignments: Assignments, kind: type[Settings], variables: Mapping[str, str]
 ) -> None:
-    for path, name in _by_length(variables):
+    by_length = _by_length(variables)
+    names = dict(by_length)
+    for path, name in by_length:
         value = variables[name]
         if (setting := _named_by_file(kind, path)) is not None:
-            if name[: -len(FILE)] in variables:
-                raise ConfigurationError(f"{name} and {name[: -len(FILE)]} are both set")
+            if (other := names.get(setting)) is not None:
+                raise ConfigurationError(f"{name} and {other} are both set")
             path, value = setting, _read_value(name, Path(value))
         assignments.add(path, value, f"environment {name}", as_text=True)
 

@@ -179,12 +179,13 @@ def test_a_section_is_read_from_no_file(tmp_path: Path) -> None:
     assert "secret" not in str(refused.value)
 
 
-def test_a_value_and_the_file_of_a_value_are_refused_together(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["EMBEDDER_MODEL__NAME_FILE", "embedder_model__name_file"])
+def test_a_value_and_the_file_of_a_value_are_refused_together(name: str, tmp_path: Path) -> None:
     file = tmp_path / "name"
     file.write_text("a")
-    environment = {"EMBEDDER_MODEL__NAME": "b", "EMBEDDER_MODEL__NAME_FILE": str(file)}
+    environment = {"EMBEDDER_MODEL__NAME": "b", name: str(file)}
 
-    with pytest.raises(ConfigurationError, match=r"NAME_FILE and EMBEDDER_MODEL__NAME are both"):
+    with pytest.raises(ConfigurationError, match=f"{name} and EMBEDDER_MODEL__NAME are both set"):
         load(EmbedderSettings, environment=environment)
 
 
