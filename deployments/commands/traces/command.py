@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import threading
 import time
 from collections.abc import Iterator, Sequence
 
@@ -41,29 +42,44 @@ def run(options: argparse.Namespace) -> None:
 
 
 class ReceivedTraces:
-    """The traces that have been received; `receive` may be called by another thread."""
+    """The traces that have been received; other threads may call `receive` at any time."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._traces: dict[str, list[ReceivedSpan]] = {}
         self._spans: dict[str, ReceivedSpan] = {}
         self._waiting: dict[str, float] = {}
+        self._dropped = 0
 
     def receive(self, spans: Sequence[ReceivedSpan]) -> None:
         """Add the spans of one message."""
-        for span in spans:
-            self._traces.setdefault(span.trace_id, []).append(span)
-            self._spans[span.span_id] = span
-            self._waiting[span.trace_id] = time.monotonic()
-        while len(self._traces) > MAX_TRACES:
-            oldest = next(iter(self._traces))
-            self._waiting.pop(oldest, None)
-            for span in self._traces.pop(oldest):
-                self._spans.pop(span.span_id, None)
+        with self._lock:
+            for span in spans:
+                self._traces.setdefault(span.trace_id, []).append(span)
+                self._spans[span.span_id] = span
+                self._waiting[span.trace_id] = time.monotonic()
+            while len(self._traces) > MAX_TRACES:
+                oldest = next(iter(self._traces))
+                self._dropped += self._waiting.pop(oldest, None) is not None
+                for span in self._traces.pop(oldest):
+                    self._spans.pop(span.span_id, None)
 
     def take_lines(self, now_s: float) -> Iterator[str]:
-        """Yield the lines of every trace that is complete and has not been printed yet."""
+        """Yield the lines of every trace that is complete and has not been printed yet.
+
+        The first line tells how many traces have been dropped before they were printed, if any.
+        """
+        with self._lock:  # not while a line is printed: the terminal may be slow
+            lines = list(self._complete(now_s))
+            dropped, self._dropped = self._dropped, 0
+        if dropped:
+            reason = f"more than {MAX_TRACES} came"
+            yield f"{dropped} traces were dropped before they were printed: {reason}"
+        yield from lines
+
+    def _complete(self, now_s: float) -> Iterator[str]:
         for trace_id, last_s in list(self._waiting.items()):
             if now_s - last_s >= QUIET_S:
                 del self._waiting[trace_id]
-                yield from lines_of(list(self._traces[trace_id]), self._spans)
+                yield from lines_of(self._traces[trace_id], self._spans)
                 yield ""

@@ -56,11 +56,37 @@ def test_a_printed_trace_is_known_to_later_ones(clock: ManualClock) -> None:
     assert any("→ step of trace a" in line for line in traces.take_lines(clock.now))
 
 
-def test_the_oldest_traces_are_dropped(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_traces_are_dropped_and_those_not_printed_are_counted(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(command, "MAX_TRACES", 2)
     traces = ReceivedTraces()
+    traces.receive([_span("printed")])
+    clock.now += QUIET_S
+    _printed(traces, clock)
     for name in ("a", "b", "c"):
         traces.receive([_span(name)])
     clock.now += QUIET_S
+    lines = list(traces.take_lines(clock.now))
 
-    assert _printed(traces, clock) == ["trace b", "trace c"]
+    assert lines[0] == "1 traces were dropped before they were printed: more than 2 came"
+    assert [line for line in lines if line.startswith("trace")] == ["trace b", "trace c"]
+    assert list(traces.take_lines(clock.now)) == []
+
+
+def test_traces_may_be_dropped_while_lines_are_printed(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Messages come in other threads, while a line waits for its terminal."""
+    monkeypatch.setattr(command, "MAX_TRACES", 2)
+    traces = ReceivedTraces()
+    traces.receive([_span("a"), _span("b")])
+    clock.now += QUIET_S
+    lines = traces.take_lines(clock.now)
+    first = next(lines)
+    traces.receive([_span("c"), _span("d")])
+
+    assert first == "trace a"
+    assert [line for line in lines if line.startswith("trace")] == ["trace b"]
+    clock.now += QUIET_S
+    assert _printed(traces, clock) == ["trace c", "trace d"]
