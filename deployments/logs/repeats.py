@@ -46,7 +46,8 @@ class Repeats:
     @property
     def is_counting(self) -> bool:
         """Return whether a record has been repeated in a period that has not been reported."""
-        return any(one.count for one in self._records.values())
+        # A copy: a garbage collection in the loop may log, and so add a record.
+        return any(one.count for one in list(self._records.values()))
 
     def ended(self, now: float) -> list[Repeated]:
         """Forget the records whose period is over; return those that were repeated in it."""

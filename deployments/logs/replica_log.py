@@ -61,7 +61,8 @@ class RepeatFilter(logging.Filter):
         self._logger = logger
         self._period_s = period_s
         self._clock = clock
-        self._lock = threading.Lock()
+        # Reentrant: a garbage collection in the locked block may log, as of a lost asyncio task.
+        self._lock = threading.RLock()
         self._repeats = Repeats(period_s)
         self._timer: threading.Timer | None = None
 

@@ -9,6 +9,7 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Hashable
 from logging import FileHandler
 from logging.handlers import MemoryHandler
 from pathlib import Path
@@ -43,6 +44,7 @@ from embedder.core.errors import (
 )
 from tests.unit.deployments.logs.serve_log import serve_log
 from tests.unit.manual_clock import ManualClock
+from tests.unit.waiting import LONG_S
 
 SERVE = logging.getLogger(SERVE_LOGGER)
 
@@ -146,6 +148,33 @@ def test_the_number_is_reported_although_no_record_follows() -> None:
 
     assert written == [True, False]
     assert lines == ["repeated 1 times within 1 s: failed"]
+
+
+def test_a_record_that_is_logged_while_another_is_filtered_hangs_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A garbage collection can log at any line, as of a task that was lost."""
+    logger, written = logging.Logger("test"), []
+    repeats = RepeatFilter(logger, 60.0)
+    logger.addFilter(repeats)
+    admit = repeats._repeats.admit
+
+    def log_and_admit(key: Hashable, title: str, now: float) -> bool:
+        if title == "outer":
+            logger.error("inner")
+        return admit(key, title, now)
+
+    def log() -> None:
+        record = logging.LogRecord("test", logging.ERROR, "", 0, "outer", None, None)
+        written.append(repeats.filter(record))
+
+    monkeypatch.setattr(repeats._repeats, "admit", log_and_admit)
+    monkeypatch.setattr(logger, "handlers", [logging.NullHandler()])
+    thread = threading.Thread(target=log, daemon=True)
+    thread.start()
+    thread.join(LONG_S)
+
+    assert written == [True]
 
 
 def test_infos_and_the_lines_of_requests_are_never_left_out(tmp_path: Path) -> None:
