@@ -34,6 +34,19 @@ TITLE = 200
 """Characters of a record by which its repetitions are recognised."""
 
 
+class MessageFilter(logging.Filter):
+    """Formats the message of every record once, for the filters that follow."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Format the message, with its arguments behind it where they are wrong; let it pass."""
+        try:
+            record.msg = record.getMessage()
+        except Exception:  # noqa: BLE001 - a record with wrong arguments must not end its caller
+            record.msg = f"{record.msg} {record.args!r}"
+        record.args = None
+        return True
+
+
 class RefusalFilter(logging.Filter):
     """Leaves out the records of refusals, unless the level of the log is DEBUG."""
 
@@ -132,7 +145,7 @@ class ForwardingHandler(logging.Handler):
         try:
             if not logger.propagate and logger.isEnabledFor(record.levelno):
                 logger.handle(record)
-        except Exception:  # noqa: BLE001 - a record with wrong arguments must not end its caller
+        except Exception:  # noqa: BLE001 - an error without a text must not end its caller
             self.handleError(record)
 
 
@@ -164,6 +177,7 @@ def install(logger: logging.Logger, root: logging.Logger, settings: LogSettings)
     """Add the filters to Serve's logger, once, and have ``root`` forward its records to it."""
     if any(isinstance(one, OneLineFilter) for one in logger.filters):
         return
+    logger.addFilter(MessageFilter())
     logger.addFilter(RefusalFilter())
     # A handler that cannot write, as on a full disk, would print that to stderr, which Serve sends
     # to the same handler, without end.

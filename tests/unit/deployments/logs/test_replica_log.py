@@ -217,8 +217,15 @@ def test_a_record_with_wrong_arguments_does_not_end_its_caller(tmp_path: Path) -
     record = logging.LogRecord("another", logging.ERROR, "", 0, "%d", ("wrong",), None)
     with serve_log(tmp_path) as log:
         ForwardingHandler().handle(record)
+        SERVE.error("%d", "of serve")
+        SERVE.info("%s %s", "too few")
+        lines = log.lines()
 
-        assert log.lines() == []
+    assert [line.partition(" -- ")[2] for line in lines] == [
+        "%d ('wrong',)",
+        "%d ('of serve',)",
+        "%s %s ('too few',)",
+    ]
 
 
 class FullDisk(io.StringIO):
