@@ -53,11 +53,9 @@ class Router:
             InvalidRequest: the body or the query is of another type than declared.
             EmbedderError: as the function of the route.
         """
-        method = "GET" if context.method == "HEAD" else context.method
-        values: Mapping[str, str] = {}
-        route = self._by_path.get((method, context.path))
-        if route is None:
-            route, values = self._match(method, context.path)
+        if (found := self._find(context.method, context.path)) is None:
+            raise self._unknown(context.path)
+        route, values = found
         context.route, context.route_label = route.path, route.label
         if route.scope is not None and context.key is not None:
             # Before a body is parsed for a key that may not send it.
@@ -86,18 +84,18 @@ class Router:
 
     def label_of(self, method: str, path: str) -> tuple[str, str]:
         """Return the method and the path of the route of a request, as they are declared."""
-        method = "GET" if method == "HEAD" else method
-        try:
-            return (self._by_path.get((method, path)) or self._match(method, path)[0]).label
-        except HTTPException:
-            return UNKNOWN_ROUTE
+        found = self._find(method, path)
+        return UNKNOWN_ROUTE if found is None else found[0].label
 
-    def _match(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
-        """Return the route whose pattern a path has, and the values of its parameters."""
+    def _find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]] | None:
+        """Return the route of a request, and the values of the parameters in its path."""
+        method = "GET" if method == "HEAD" else method
+        if fixed := self._by_path.get((method, path)):
+            return fixed, {}
         for route in self._routes:
             if route.method == method and (match := route.pattern.match(path)):
                 return route, match.groupdict()
-        raise self._unknown(path)
+        return None
 
     def _arguments(
         self, route: Route, values: Mapping[str, str], context: RequestContext

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from deployments.ingress.asgi import ROUTES, build_asgi
+from deployments.ingress.routing import router
 from deployments.ingress.service import readiness
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, message, refusal
 
@@ -95,6 +96,17 @@ async def test_a_misspelt_path_gets_a_suggestion(path: str, meant: str) -> None:
 
     assert refusal(response)[:2] == (404, "route_not_found")
     assert f"did you mean {meant}?" in message(response)
+
+
+async def test_an_unknown_path_is_compared_with_the_routes_only_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared = []
+    monkeypatch.setattr(router, "suggested_path", lambda path, _: compared.append(path))
+    async with FakeService().client() as http:
+        await http.get("/v1/embedings")
+
+    assert compared == ["/v1/embedings"]
 
 
 @pytest.mark.parametrize("path", ["/zzz", "/" + "a" * 50_000, "/static/.env"])
