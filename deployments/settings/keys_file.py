@@ -78,13 +78,13 @@ def parse_keys(content: bytes, path: Path) -> tuple[ApiKey, ...]:
     An empty list is valid; an empty file is not, because it may be one that is being written.
 
     Raises:
-        ConfigurationError: it is not a YAML list of keys. The message shows no content of the file.
+        ConfigurationError: it is not a YAML list of keys. The message shows no value of the file.
     """
     try:
         entries = yaml.safe_load(content)
-    except yaml.MarkedYAMLError as error:
+    except yaml.MarkedYAMLError as error:  # whose text quotes what may be a key
         line = "" if error.problem_mark is None else f" in line {error.problem_mark.line + 1}"
-        raise _problem(path, f"is not YAML{line}: {error.problem}") from None
+        raise _problem(path, f"is not YAML{line}") from None
     except yaml.YAMLError:
         raise _problem(path, "is not YAML in UTF-8") from None
     except (ValueError, RecursionError):  # as of the date 2020-99-99

@@ -58,6 +58,8 @@ def test_an_empty_list_is_no_keys_and_an_empty_file_is_refused() -> None:
     [
         ("- {", "is not YAML in line"),
         ("- a: [1\n  b: 2\n", "is not YAML in line 2"),
+        (f"- *{SECRET}", "is not YAML in line 1"),
+        (f"- !{SECRET} x", "is not YAML in line 1"),
         (b"\xff\xfe\xfa", "is not YAML in UTF-8"),
         ("\x00", "is not YAML in UTF-8"),
         ("- 2020-99-99", "has a value that is too deep"),
@@ -75,10 +77,13 @@ def test_an_empty_list_is_no_keys_and_an_empty_file_is_refused() -> None:
     ],
 )
 def test_a_wrong_file_is_refused_with_its_place(content: bytes | str, problem: str) -> None:
-    assert problem in refusal(content)
+    message = refusal(content)
+
+    assert problem in message
+    assert SECRET not in message
 
 
-def test_no_message_shows_the_content() -> None:
+def test_no_message_shows_a_value() -> None:
     for wrong in (LINE.replace("}", ""), LINE.replace(SECRET, SECRET + "z"), f"'{SECRET}"):
         assert SECRET not in refusal(wrong)
 
