@@ -36,7 +36,8 @@ class Certificate:
         """Return the files of ``http_options``; None without TLS.
 
         Raises:
-            ConfigurationError: one is given without the other, or a path is relative.
+            ConfigurationError: one is given without the other, a path is relative, or the password
+                is no text.
         """
         given = {name: options.get(name) for name in OPTIONS}
         names = f"http_options.{CERTIFICATE_OPTION}", f"http_options.{KEY_OPTION}"
@@ -46,7 +47,12 @@ class Certificate:
             if unused:
                 raise ConfigurationError(f"http_options.{unused[0]} is set, but {names[0]} is not")
             return None
-        return cls(*files, given[PASSWORD_OPTION])
+        password = given[PASSWORD_OPTION]
+        if not isinstance(password, str | None):
+            raise ConfigurationError(
+                f"http_options.{PASSWORD_OPTION} must be a text: put it in quotes"
+            )
+        return cls(*files, password)
 
     @classmethod
     def of_environment(cls, environment: Mapping[str, str]) -> Certificate | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -76,8 +77,8 @@ def pem(certificate: Certificate) -> bytes:
     """Return the certificates and the key in PEM; their dates are not checked.
 
     Raises:
-        ConfigurationError: a file cannot be read or is not PEM, the key has another or no password,
-            or is not that of the first certificate.
+        ConfigurationError: a file cannot be read or is not PEM, a key is of an unknown kind, the
+            private one has another or no password, or is not that of the first certificate.
     """
     certificates, key = _read(certificate.certificate), _read(certificate.key)
     try:
@@ -87,13 +88,19 @@ def pem(certificate: Certificate) -> bytes:
     password = None if certificate.password is None else certificate.password.encode()
     try:
         private = serialization.load_pem_private_key(key, password)
-    except TypeError as error:  # a password is missing, or is not needed
+    except (TypeError, UnsupportedAlgorithm) as error:  # a password is missing, or is not needed
         raise ConfigurationError(f"{certificate.key}: {error}") from None
     except ValueError:
         opened = " that the password opens" if password else ""
         raise ConfigurationError(f"{certificate.key} has no private key in PEM{opened}") from None
     form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-    if private.public_key().public_bytes(*form) != leaf.public_key().public_bytes(*form):
+    try:
+        certified = leaf.public_key().public_bytes(*form)
+    except (ValueError, UnsupportedAlgorithm):
+        raise ConfigurationError(
+            f"{certificate.certificate} has a key of an unknown kind"
+        ) from None
+    if private.public_key().public_bytes(*form) != certified:
         raise ConfigurationError(
             f"{certificate.key} is not the key of the first certificate in "
             f"{certificate.certificate}"

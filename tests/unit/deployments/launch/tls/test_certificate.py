@@ -13,6 +13,19 @@ from deployments.launch.tls.checks import NEAR_END, check, check_options, pem
 from embedder.core.errors import ConfigurationError
 from tests.private_ca import HOUR, PrivateCA
 
+UNKNOWN_CURVE = (
+    "MIIBITCB7KADAgECAhQlcRvsXMcZ7ZVUsKTd9vYa1nPI4jAKBggqhkjOPQQDAjAMMQowCAYDVQQDDAF4MB4X"
+    "DTI2MTEzMDIxMTQxM1oXDTI2MTIwMzIxMTQxM1owDDEKMAgGA1UEAwwBeDAyMBAGByqGSM49AgEGBSuBBAAG"
+    "Ax4ABIkVSMRw+yDw39DOqSSbz6XYHSG0CdYQv+5EBTSjUzBRMB0GA1UdDgQWBBQ4Zc+UekRd7AyPAZkAwzF4"
+    "NEpayDAfBgNVHSMEGDAWgBQ4Zc+UekRd7AyPAZkAwzF4NEpayDAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49"
+    "BAMCAyQAMCECDwCqYHkhsLOZ7tvg8WZviQIODTGYlcGsvIZjxPX1yEw="
+)
+"""A certificate on the curve secp112r1, which the library does not know, without its PEM lines."""
+
+KEY_OF_UNKNOWN_CURVE = (
+    "MD4CAQEEDl/OySnnz+kZqny8UjzpoAcGBSuBBAAGoSADHgAEiRVIxHD7IPDf0M6pJJvPpdgdIbQJ1hC/7kQFNA=="
+)
+
 
 @pytest.fixture
 def authority(tmp_path: Path) -> PrivateCA:
@@ -75,6 +88,23 @@ def test_missing_and_wrong_files_are_named(authority: PrivateCA, tmp_path: Path)
     assert refusal(Certificate(good.certificate, text)) == f"{text} has no private key in PEM"
 
 
+def test_keys_of_an_unknown_kind_are_refused(authority: PrivateCA) -> None:
+    """Another exception would end the process that renews HAProxy's certificate."""
+    pair, good = authority.issue("unknown"), authority.issue("good")
+    pair.certificate.write_text(_in_pem("CERTIFICATE", UNKNOWN_CURVE))
+    pair.key.write_text(_in_pem("EC PRIVATE KEY", KEY_OF_UNKNOWN_CURVE))
+
+    assert "not supported" in refusal(Certificate(good.certificate, pair.key))
+    assert (
+        refusal(Certificate(pair.certificate, good.key))
+        == f"{pair.certificate} has a key of an unknown kind"
+    )
+
+
+def _in_pem(kind: str, content: str) -> str:
+    return f"-----BEGIN {kind}-----\n{content}\n-----END {kind}-----\n"
+
+
 def test_a_password_opens_the_key(authority: PrivateCA) -> None:
     closed = authority.issue("closed", password="open sésame")
     check(closed)
@@ -104,9 +134,15 @@ def test_one_file_may_hold_both(authority: PrivateCA) -> None:
         ),
         ({"ssl_keyfile_password": "x"}, "ssl_keyfile_password is set, but"),
         ({"ssl_ca_certs": "/ca"}, "ssl_ca_certs is set, but"),
+        (
+            {"ssl_certfile": "/c", "ssl_keyfile": "/k", "ssl_keyfile_password": 1234},
+            "ssl_keyfile_password must be a text: put it in quotes$",
+        ),
     ],
 )
-def test_options_that_would_be_ignored_are_refused(options: dict[str, Any], problem: str) -> None:
+def test_options_that_would_be_ignored_or_are_wrong_are_refused(
+    options: dict[str, Any], problem: str
+) -> None:
     with pytest.raises(ConfigurationError, match=problem):
         Certificate.of_options(options)
 
