@@ -10,6 +10,7 @@ from embedder.chunking.request import Chunk, ChunkEmbeddings, ChunkOptions
 from embedder.chunking.windows import ChunkTokenizer, split
 from embedder.core.errors import InvalidInput
 from embedder.core.types import Input, Vectors
+from embedder.core.utf8 import encode
 
 
 def split_texts(
@@ -19,7 +20,7 @@ def split_texts(
 
     Raises:
         InvalidInput: the prompt and the special tokens leave no room in a chunk, or an input is no
-            text or has only white space.
+            text, has a lone surrogate or has only white space.
         LimitExceeded: one character alone has more tokens than ``options.size``.
     """
     added = tokenizer.count("")
@@ -33,6 +34,7 @@ def _split(row: int, item: Input, tokenizer: ChunkTokenizer, options: ChunkOptio
     field = f"input[{row}]"
     if not isinstance(item, str):
         raise InvalidInput(field, f"is of type {type(item).__name__}; only a text has chunks")
+    encode(field, item)
     try:
         chunks = split(item, tokenizer, options)
     except InvalidInput as error:

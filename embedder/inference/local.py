@@ -28,6 +28,7 @@ from embedder.chunking.units import Offsets
 from embedder.core.deadline import Deadline
 from embedder.core.tracing import step
 from embedder.core.types import Encoded, Input, TokenBatch, Tokenized, Truncate
+from embedder.core.utf8 import encode
 from embedder.inference.loading import LoadedBackend, load_tokenizer
 from embedder.inference.tokenization import FastTokenizer, OffsetToken
 from embedder.measurements.batches import BatchHistograms
@@ -89,8 +90,10 @@ class LocalTokenizer:
         """Return the chunks of every text behind ``prompt``, computed in the caller's thread.
 
         Raises:
-            InvalidInput: as `embedder.chunking.texts.split_texts`.
+            InvalidInput: the prompt has a lone surrogate, or as
+                `embedder.chunking.texts.split_texts`.
         """
+        encode("prompt", prompt)
         return split_texts(inputs, _ChunkTokenizer(self._tokenizer, prompt), options)
 
     async def decode(

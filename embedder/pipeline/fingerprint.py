@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from embedder.cache.store.records import KEY_BYTES, TAG_BYTES
-from embedder.core.errors import InvalidInput
 from embedder.core.pairs import Pair
 from embedder.core.types import Input, ModelInfo, Truncate
+from embedder.core.utf8 import encode
 
 SCHEMA = b"embedder-3"
 """Change it when the meaning of a cached entry changes, so that no old entry is read."""
@@ -44,20 +44,14 @@ class Fingerprinter:
         Raises:
             InvalidInput: the prompt or a text has a lone surrogate, which UTF-8 cannot encode.
         """
-        try:
-            start = self._start.copy()
-            start.update(_tuple_of(truncate.value.encode(), prompt.encode()))
-        except UnicodeEncodeError as error:
-            raise _lone_surrogate("prompt", error) from None
+        start = self._start.copy()
+        start.update(_tuple_of(truncate.value.encode(), encode("prompt", prompt)))
         keys = []
         for row, item in enumerate(inputs):
             key = start.copy()
             # The kind of input first, so that no text has the key of a list of ids.
             if isinstance(item, str):
-                try:
-                    key.update(b"t" + item.encode())
-                except UnicodeEncodeError as error:
-                    raise _lone_surrogate(f"input[{row}]", error) from None
+                key.update(b"t" + encode(f"input[{row}]", item))
             elif isinstance(item, Pair):
                 key.update(b"p" + _bytes_of_pair(item, row))
             else:
@@ -67,13 +61,9 @@ class Fingerprinter:
 
 
 def _bytes_of_pair(pair: Pair, row: int) -> bytes:
-    parts = []
-    for half in ("query", "text"):
-        try:
-            parts.append(getattr(pair, half).encode())
-        except UnicodeEncodeError as error:
-            raise _lone_surrogate(f"input[{row}].{half}", error) from None
-    return _tuple_of(*parts)
+    return _tuple_of(
+        encode(f"input[{row}].query", pair.query), encode(f"input[{row}].text", pair.text)
+    )
 
 
 def _description(model: ModelInfo) -> bytes:
@@ -89,10 +79,6 @@ def _description(model: ModelInfo) -> bytes:
         str(model.width).encode(),
         str(model.max_tokens).encode(),
     )
-
-
-def _lone_surrogate(field: str, error: UnicodeEncodeError) -> InvalidInput:
-    return InvalidInput(field, f"has a lone surrogate at character {error.start}")
 
 
 def _tuple_of(*parts: bytes) -> bytes:

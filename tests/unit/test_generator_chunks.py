@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -106,6 +107,21 @@ def test_nothing_is_computed_if_one_text_is_invalid(
         generator.embed_chunks([TEXT, "  "], size=8, overlap=0)
 
     assert device.rows == []
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt", "field"), [("\ud800 a", "", "input[0]"), ("a", "\udfff ", "prompt")]
+)
+def test_a_lone_surrogate_is_refused_as_embed_refuses_it(
+    generator: EmbeddingGenerator, text: str, prompt: str, field: str
+) -> None:
+    options = EmbedOptions(prompt=prompt)
+    problem = f"^'{re.escape(field)}' has a lone surrogate at character 0$"
+
+    with pytest.raises(InvalidInput, match=problem):
+        generator.embed(text, options)
+    with pytest.raises(InvalidInput, match=problem):
+        generator.embed_chunks(text, options, size=8, overlap=0)
 
 
 def test_a_closed_generator_refuses_chunks(generator: EmbeddingGenerator) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from embedder.core.errors import InvalidInput, InvalidVector, LimitExceeded
 from embedder.core.types import Vectors
+from embedder.core.utf8 import encode
 from embedder.core.vectors import row_norms
 from embedder.index.contract.kinds import INVERTED
 from embedder.index.contract.limits import (
@@ -142,10 +143,7 @@ def byte_count(text: str, field: str) -> int:
     Raises:
         InvalidInput: it has a lone surrogate.
     """
-    try:
-        return len(text.encode())
-    except UnicodeEncodeError as error:
-        raise InvalidInput(field, f"has a lone surrogate at character {error.start}") from None
+    return len(encode(field, text))
 
 
 def check_metadata(metadata: Sequence[dict[str, Any]]) -> None:
