@@ -82,6 +82,14 @@ class ApiKey(Settings):
         )
 
 
+def is_open(method: str, path: str) -> bool:
+    """Return whether a request is a health check, which needs no key.
+
+    ``GET /`` is a health check of text-embeddings-inference; ``POST /`` embeds, with a key.
+    """
+    return path in HEALTH_CHECKS or (path == "/" and method in ("GET", "HEAD"))
+
+
 def check_keys(keys: Sequence[ApiKey]) -> None:
     """Check the keys of a service together.
 

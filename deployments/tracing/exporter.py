@@ -10,7 +10,7 @@ import os
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
-from deployments.settings.access import HEALTH_CHECKS
+from deployments.settings.access import is_open
 from embedder.core.errors import ConfigurationError
 
 PROTOCOL = "http/protobuf"
@@ -64,6 +64,7 @@ class RequestSpans(BatchSpanProcessor):
         """Keep a span until the next batch is sent."""
         attributes = span.attributes or {}
         is_request = attributes.get("call_method") in REQUESTS
-        is_probe = attributes.get("http.route") in HEALTH_CHECKS
+        method, route = attributes.get("http.request.method"), attributes.get("http.route")
+        is_probe = is_open(str(method), str(route))
         if span.parent is not None or (is_request and not is_probe):
             super().on_end(span)

@@ -14,9 +14,9 @@ from starlette.responses import Response
 
 from deployments.ingress.errors.responses import ErrorShape
 from deployments.ingress.errors.statuses import HTTP_CODES, STATUSES
-from deployments.ingress.middleware.request import is_open
 from deployments.ingress.routing.parameters import INJECTED, Endpoint, parameters_of
 from deployments.ingress.routing.route import Route
+from deployments.settings.access import is_open
 
 _NULLABLE_TEXT = {"anyOf": [{"type": "string"}, {"type": "null"}]}
 

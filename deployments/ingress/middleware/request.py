@@ -1,6 +1,6 @@
 """The middleware of every request: checks the key, reads the body, and sends the response.
 
-If the service has keys, every path that is not in `HEALTH_CHECKS` needs one. Each route declares
+If the service has keys, every request that is not a health check needs one. Each route declares
 the scope that the key must have. Serve adds ``x-request-id`` to the request and the response.
 """
 
@@ -31,7 +31,7 @@ from deployments.ingress.middleware.large_bodies import LargeBodies
 from deployments.ingress.middleware.request_log import ABANDONED, FinishedRequest, RequestLog
 from deployments.ingress.middleware.request_stats import MAX_UNCOUNTED, RequestStats
 from deployments.ingress.middleware.route_prefix import strip_prefix
-from deployments.settings.access import HEALTH_CHECKS
+from deployments.settings.access import is_open
 from deployments.settings.service import ServeSettings
 from embedder.core.deadline import Deadline
 from embedder.core.errors import InvalidInput
@@ -159,11 +159,3 @@ def _check_path(raw: bytes) -> None:
         unquote_to_bytes(raw).decode()
     except UnicodeDecodeError:
         raise InvalidInput("path", "is not UTF-8 once its percent-encoding is undone") from None
-
-
-def is_open(method: str, path: str) -> bool:
-    """Return whether a request needs no key.
-
-    ``GET /`` is a health check of text-embeddings-inference; ``POST /`` embeds, with a key.
-    """
-    return path in HEALTH_CHECKS or (path == "/" and method in ("GET", "HEAD"))

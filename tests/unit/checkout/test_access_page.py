@@ -6,8 +6,13 @@ from pathlib import Path
 
 import yaml
 
-from deployments.ingress.middleware.request import is_open
-from deployments.settings.access import MAX_KEY_NAME_CHARACTERS, MAX_KEYS, MAX_PATTERNS, ApiKey
+from deployments.settings.access import (
+    MAX_KEY_NAME_CHARACTERS,
+    MAX_KEYS,
+    MAX_PATTERNS,
+    ApiKey,
+    is_open,
+)
 from deployments.settings.keys_file import parse_keys
 from deployments.settings.service import ServeSettings
 from tests.readme import fenced

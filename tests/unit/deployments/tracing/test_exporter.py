@@ -10,6 +10,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from deployments.settings.access import HEALTH_CHECKS
 from deployments.tracing.configuration import TRACE_EXPORTER
 from deployments.tracing.exporter import (
     PROTOCOL_VARIABLES,
@@ -54,12 +55,18 @@ def test_the_trace_that_serve_starts_for_a_call_between_deployments_is_not_sent(
     assert _sent({"call_method": method}, has_parent=True) == ["span"]
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+@pytest.mark.parametrize("path", [*sorted(HEALTH_CHECKS), "/"])
 def test_a_health_check_is_sent_only_in_the_trace_of_its_client(path: str) -> None:
-    check = {"call_method": "__call__", "http.route": path}
+    check = {"call_method": "__call__", "http.request.method": "GET", "http.route": path}
 
     assert _sent(check) == []
     assert _sent(check, has_parent=True) == ["span"]
+
+
+def test_a_request_for_embeddings_on_the_path_of_a_health_check_is_sent() -> None:
+    request = {"call_method": "__call__", "http.request.method": "POST", "http.route": "/"}
+
+    assert _sent(request) == ["span"]
 
 
 def test_serve_gets_what_sends_spans(monkeypatch: pytest.MonkeyPatch) -> None:
