@@ -49,17 +49,9 @@ class MetricDefinition:
             return (self.exported,)
         return tuple(self.exported + ending for ending in HISTOGRAM_ENDINGS)
 
-    @property
-    def unit(self) -> str | None:
-        """Return the unit in the name, None for a number of things."""
-        words = self.name.removesuffix("_per_second").split("_")
-        return next((word for word in reversed(words) if word in UNITS), None)
-
 
 INGRESS, TOKENIZER, ENCODER = "Ingress", "Tokenizer", "Encoder"
 CACHE, INDEX, CONTROLLER = "EmbeddingCache", "VectorIndex", "controller"
-
-UNITS = ("seconds", "bytes", "tokens", "ratio", "dollars")
 
 HISTOGRAM_ENDINGS = ("_bucket", "_sum", "_count")
 """``_bucket`` has the label ``le``: the number of observations of at most so much."""
