@@ -1,10 +1,11 @@
 """What metrics cost a cached request, and what a publication costs a replica.
 
 ``python -m benchmarks.metrics_cost`` answers requests for one cached text through the application
-of an ingress without a server, in pairs of processes: one with metrics, one without what only
-metrics count. Both take turns of a few requests, because the speed of a shared machine drifts; each
-pair is new, because two equal processes differ by 3 %. It prints the CPU time of the event loop's
-thread. Ray's instruments are real, but export nothing.
+of an ingress without a server, in pairs of processes: one with metrics, one without the lines of
+the middleware and of the service that only metrics need. The counters of the pipeline, an addition
+for a cached request, stay in both. Both take turns of a few requests, because the speed of a shared
+machine drifts; each pair is new, because two equal processes differ by 3 %. It prints the CPU time
+of the event loop's thread. Ray's instruments are real, but export nothing.
 """
 
 from __future__ import annotations
