@@ -1,1 +1,1 @@
-"""What the processes of the service write to Serve's log, and in what form."""
+"""The records that the processes of the service write to Serve's log, and their form."""

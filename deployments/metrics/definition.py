@@ -1,4 +1,4 @@
-"""What a metric is: its name, kind, labels and meaning."""
+"""The definition of a metric: its name, kind, labels and meaning."""
 
 from __future__ import annotations
 

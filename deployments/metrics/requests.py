@@ -102,4 +102,4 @@ BUILD = published_by(
         "revision",
     ),
 )
-"""What is served."""
+"""The version of the service, and the models that it serves."""

@@ -21,7 +21,9 @@ REQUESTS = frozenset({None, "__call__", "embed"})
 
 
 def otlp() -> list[SpanProcessor]:
-    """Return what sends spans to the collector that the variables of OpenTelemetry name.
+    """Return the span processor that sends spans to a collector over OTLP.
+
+    The variables of OpenTelemetry name the collector.
 
     Raises:
         ConfigurationError: as `check_otlp`.

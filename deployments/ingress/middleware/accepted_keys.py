@@ -25,7 +25,7 @@ READ_S = 1.0
 may see a file that is half written."""
 
 PROBLEM = "the keys file cannot be used, so the keys before it stay; the log says why"
-"""What anyone may read of a problem, without the path."""
+"""The problem as ``/readyz`` shows it; the path is only in the log."""
 
 
 class AcceptedKeys:
