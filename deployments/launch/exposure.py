@@ -21,7 +21,9 @@ def is_loopback(host: str) -> bool:
 def listening_addresses(host: str) -> list[str]:
     """Return the addresses of this machine that a host stands for, IPv4 first.
 
-    ``localhost`` may stand for ``127.0.0.1``, ``::1`` or both.
+    ``localhost`` may stand for ``127.0.0.1``, ``::1`` or both. In a container, the hosts file often
+    names ``::1`` although IPv6 is off: of several addresses, those that no socket can have are left
+    out.
 
     Raises:
         ConfigurationError: the host is a name without an address.
@@ -33,7 +35,11 @@ def listening_addresses(host: str) -> list[str]:
             f"http_options.host is {host!r}, which has no address: {error}"
         ) from None
     by_family = sorted(found, key=lambda entry: entry[0] != socket.AF_INET)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in by_family))
+    families = {str(entry[4][0]): int(entry[0]) for entry in by_family}
+    if len(families) == 1:
+        return list(families)
+    existing = [address for address, family in families.items() if _exists(family, address)]
+    return existing or list(families)
 
 
 def with_port(host: str, port: int | str) -> str:
@@ -81,3 +87,12 @@ def check_machines(
             f"({', '.join(sorted(cpus))}): set it to 0.0.0.0, as in serve_cluster.yaml; Serve "
             "reads it when it starts, so run 'serve shutdown' first"
         )
+
+
+def _exists(family: int, address: str) -> bool:
+    try:
+        with socket.socket(family) as probe:
+            probe.bind((address, 0))
+    except OSError:
+        return False
+    return True

@@ -234,15 +234,15 @@ def _check_other_services(port: int, directory: Path | None) -> None:
 
 def _check_port(host: str, port: int) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        # As the server does: a port in the state TIME_WAIT counts as free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    try:
+        with socket.socket(family) as probe:
+            # As the server does: a port in the state TIME_WAIT counts as free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-        except (OSError, OverflowError, TypeError) as error:
-            holder = listener(port)
-            used_by = "" if holder is None else f", where {holder} listens"
-            raise ConfigurationError(
-                f"cannot listen on {with_port(host, port)}{used_by}: {error}; choose another with "
-                "--port"
-            ) from error
+    except (OSError, OverflowError, TypeError) as error:
+        holder = listener(port)
+        used_by = "" if holder is None else f", where {holder} listens"
+        raise ConfigurationError(
+            f"cannot listen on {with_port(host, port)}{used_by}: {error}; choose another with "
+            "--port"
+        ) from error

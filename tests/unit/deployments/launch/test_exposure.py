@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deployments.launch import exposure
 from deployments.launch.exposure import (
     check_machines,
     is_loopback,
@@ -72,19 +73,34 @@ def test_any_other_host_may_be_reached_by_others(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("resolved", "addresses"),
+    ("resolved", "existing", "addresses"),
     [
-        ([(socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1")], ["127.0.0.1", "::1"]),
-        ([(socket.AF_INET6, "::1"), (socket.AF_INET6, "::1")], ["::1"]),
+        (["::1", "127.0.0.1"], ["::1", "127.0.0.1"], ["127.0.0.1", "::1"]),
+        (["::1", "::1"], ["::1"], ["::1"]),
+        (["::1", "127.0.0.1"], ["127.0.0.1"], ["127.0.0.1"]),
+        (["::1", "127.0.0.1"], [], ["127.0.0.1", "::1"]),
+        (["10.0.0.9"], [], ["10.0.0.9"]),
     ],
 )
-def test_localhost_stands_for_every_address_that_the_machine_gives_it(
-    resolved: list[tuple[int, str]], addresses: list[str], monkeypatch: pytest.MonkeyPatch
+def test_a_name_stands_for_each_of_its_addresses_that_this_machine_has(
+    resolved: list[str],
+    existing: list[str],
+    addresses: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    entries = [(family, 0, 0, "", (address, 0)) for family, address in resolved]
+    """Without any, all are returned: the check of the port then tells what is wrong."""
+    families = [socket.AF_INET6 if ":" in one else socket.AF_INET for one in resolved]
+    entries = [(family, 0, 0, "", (one, 0)) for family, one in zip(families, resolved, strict=True)]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: entries)
+    monkeypatch.setattr(exposure, "_exists", lambda _, address: address in existing)
 
     assert listening_addresses("localhost") == addresses
+
+
+def test_an_address_exists_if_a_socket_can_have_it() -> None:
+    assert exposure._exists(socket.AF_INET, "127.0.0.1")
+    assert not exposure._exists(socket.AF_INET, "192.0.2.1")
+    assert not exposure._exists(-2, "127.0.0.1")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::"])
