@@ -13,11 +13,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from ray import serve
-from ray.serve.exceptions import RayServeException
-
 from deployments.logs.one_line import escaped, traceback_lines
 from deployments.logs.repeats import Repeated, Repeats
+from deployments.replica_context import replica_context
 from deployments.settings.logs import LogSettings
 from embedder.core.errors import DeadlineExceeded, InvalidInput, Overloaded
 from embedder.core.storage_errors import ModelMismatch, StaleCollection
@@ -151,9 +149,7 @@ class ForwardingHandler(logging.Handler):
 
 def replica_fields() -> dict[str, str]:
     """Return the names that Serve gives this replica in its log, none outside of Serve."""
-    try:
-        context = serve.get_replica_context()
-    except RayServeException:
+    if (context := replica_context()) is None:
         return {}
     return {
         "application": context.app_name,

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from ray import serve
-from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from deployments.replica_context import replica_context
 from embedder.pipeline.threads import QueueStats
 
 StateT = TypeVar("StateT")
@@ -28,17 +27,13 @@ class ReplicaStats(Generic[StateT]):
 
 def replica_id() -> str:
     """Return the name of this replica."""
-    try:
-        return str(serve.get_replica_context().replica_id.unique_id)
-    except RayServeException:
-        return LOCAL
+    context = replica_context()
+    return LOCAL if context is None else context.replica_id.unique_id
 
 
 def own_deployment(name: str) -> DeploymentHandle[Any]:
     """Return a handle to all replicas of this process's deployment, which has this name."""
-    try:
-        application = serve.get_replica_context().app_name
-    except RayServeException:
-        application = LOCAL
+    context = replica_context()
+    application = LOCAL if context is None else context.app_name
     # The handle connects when it is first used, so it can be made without Serve.
     return DeploymentHandle(name, application)

@@ -9,9 +9,8 @@ from contextvars import Context
 from opentelemetry import trace
 from opentelemetry.context import attach
 from opentelemetry.sdk.trace import TracerProvider
-from ray import serve
-from ray.serve.exceptions import RayServeException
 
+from deployments.replica_context import replica_context
 from embedder.core.tracing import Attribute, Span, SpanContext, Traced, Tracer
 
 FAULT = 500
@@ -32,9 +31,7 @@ def service_tracer() -> Tracer | None:
 
 def _own_names() -> dict[str, str]:
     """Return the deployment and the replica of this process, as Serve's spans have them."""
-    try:
-        context = serve.get_replica_context()
-    except RayServeException:
+    if (context := replica_context()) is None:
         return {}
     return {"deployment": context.deployment, "replica_id": context.replica_id.unique_id}
 
