@@ -51,7 +51,7 @@ class ServiceProcess:
                 raise ConfigurationError(Path(self.service.folder, REFUSAL_FILE).read_text())
             missing = waiting_for(self.url)
             if missing is None:
-                describe_ray(self.service, self._printed(), self.process.pid)
+                describe_ray(self.service, self._printed())
                 return
             progress(missing)
             time.sleep(POLL_S)

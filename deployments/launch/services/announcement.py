@@ -12,7 +12,13 @@ from pathlib import Path
 
 from deployments.launch.ray_token import stored_token
 from deployments.launch.services.description import ServiceDescription, write_description
-from deployments.launch.services.instances import MARK_FILE, PREFIX, ServiceInstance
+from deployments.launch.services.instances import (
+    MARK_FILE,
+    PREFIX,
+    ServiceInstance,
+    ray_addresses,
+    session_folder,
+)
 from deployments.launch.services.process_table import start_time
 
 DASHBOARD = re.compile(r"View the dashboard at \S*?(https?://[^\s\x1b]+)")
@@ -43,17 +49,15 @@ def announce(port: int, data: str | None, block: range, url: str, config: Path) 
     return service
 
 
-def describe_ray(service: ServiceInstance, printed: str, driver: int) -> None:
+def describe_ray(service: ServiceInstance, printed: str) -> None:
     """Write where Ray's dashboard and Serve's logs are, for other commands.
 
-    ``printed`` is the output of `serve run`, whose process id is ``driver``: Ray ends the name of
-    its folder with it.
+    ``printed`` is the output of `serve run`.
     """
     # The last address, because an earlier start may have written to the same file.
     dashboard = next(reversed(DASHBOARD.findall(printed)), None)
-    parent = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
-    logs = next(Path(parent, "ray").glob(f"session_*_{driver}/logs/serve"), None)
-    described = replace(
-        service.description, dashboard=dashboard, logs=None if logs is None else str(logs)
-    )
+    own = [address for address, owner in ray_addresses().items() if owner == service]
+    session = session_folder(own[0]) if own else None
+    logs = None if session is None else str(session / "logs" / "serve")
+    described = replace(service.description, dashboard=dashboard, logs=logs)
     write_description(Path(service.folder), described)
