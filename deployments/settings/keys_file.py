@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from deployments.settings.access import ApiKey, check_keys
 from deployments.settings.service import ServeSettings
 from embedder.core.errors import ConfigurationError
+from embedder.core.private_files import open_without_waiting
 
 MAX_BYTES = 2**20
 
@@ -41,7 +42,7 @@ def read_keys_file(path: Path) -> bytes:
             bytes, or other users may write it.
     """
     try:
-        with open(path, "rb", opener=_open) as file:
+        with open(path, "rb", opener=open_without_waiting) as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise _problem(path, "is no regular file")
@@ -103,11 +104,6 @@ def parse_keys(content: bytes, path: Path) -> tuple[ApiKey, ...]:
         raise _problem(
             path, f"{place if place.isprintable() else repr(place)}: {message}"
         ) from None
-
-
-def _open(path: str, flags: int) -> int:
-    """Open a file; without O_NONBLOCK, opening a pipe would wait for its writer."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _problem(path: Path, problem: str) -> ConfigurationError:

@@ -32,6 +32,15 @@ def create(path: Path, *, exclusive: bool = False) -> BinaryIO:
     return os.fdopen(os.open(path, flags, OWNER_ONLY), "w+b")
 
 
+def open_without_waiting(path: str, flags: int) -> int:
+    """Open a file as ``opener`` of `open`, at once also if it is a pipe without a writer.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def write_durably(path: Path, content: bytes) -> None:
     """Write a new file; it is on the disk when this returns.
 

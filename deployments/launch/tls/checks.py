@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import stat
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from deployments.launch.tls.certificate import UVICORN_OPTIONS, Certificate
 from embedder.core.errors import ConfigurationError
+from embedder.core.private_files import open_without_waiting
 
 logger = logging.getLogger(__name__)
 
@@ -110,15 +110,10 @@ def pem(certificate: Certificate) -> bytes:
 
 def _read(path: Path) -> bytes:
     try:
-        with open(path, "rb", opener=_open) as file:
+        with open(path, "rb", opener=open_without_waiting) as file:
             return file.read(MAX_BYTES)
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def _open(path: str, flags: int) -> int:
-    """Open a file; without O_NONBLOCK, opening a pipe would wait for its writer."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _shown(time: datetime) -> str:
