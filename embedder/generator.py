@@ -193,7 +193,10 @@ class EmbeddingGenerator(Scoring):
         return statistics(self._encoder, self._cache.stats, time.monotonic() - self._started)
 
     def close(self) -> None:
-        """End the threads; waiting calls fail with `Unavailable`."""
+        """End the threads; waiting calls fail with `Unavailable`.
+
+        A second call waits for the first.
+        """
         self._loop.close(self._stop_stages)
         self._device.shutdown(wait=False)
 

@@ -22,7 +22,7 @@ class LoopThread:
         self._closed = False
         self._closing = False
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="embedder")
+        self._thread = threading.Thread(target=self._run, daemon=True, name="embedder")
         self._thread.start()
 
     def submit(self, work: Coroutine[None, None, ResultT]) -> Future[ResultT]:
@@ -58,15 +58,24 @@ class LoopThread:
         """End the thread; waiting calls fail with `Unavailable`.
 
         ``stop_stages`` is called on the loop before the calls in progress are cancelled. A second
-        call has no effect.
+        call waits for the first.
+
+        Raises:
+            Exception: the error of ``stop_stages``, in the first call.
         """
         with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-        asyncio.run_coroutine_threadsafe(self._end(stop_stages), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
+            first, self._closed = not self._closed, True
+        if not first:
+            self._thread.join()
+            return
+        ending = asyncio.run_coroutine_threadsafe(self._end(stop_stages), self._loop)
+        # Ctrl-C may interrupt the wait below, and a second call still needs the end of the thread.
+        ending.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.stop))
         self._thread.join()
+        ending.result()
+
+    def _run(self) -> None:
+        self._loop.run_forever()
         self._loop.close()
 
     async def _unless_closed(self, work: Coroutine[None, None, ResultT]) -> ResultT:

@@ -8,12 +8,14 @@ import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from embedder import EmbeddingGenerator
 from embedder.core.errors import EmbedderError, ModelDrift, Unavailable
+from embedder.loop_thread import LoopThread
 from tests.unit.fake_device import Device, make_generator, vectors_of, word
 from tests.unit.waiting import LONG_S, eventually
 
@@ -78,6 +80,51 @@ def test_several_threads_may_close_at_once(make: Make, device: Device) -> None:
         list(threads.map(lambda _: generator.close(), range(4)))
 
     assert eventually(lambda: set(threading.enumerate()) <= before)
+
+
+def test_a_second_close_waits_until_the_first_has_ended_all_calls() -> None:
+    loop = LoopThread("generator")
+    started, ending, go = threading.Event(), threading.Event(), threading.Event()
+
+    async def slow_to_end() -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ending.set()
+            assert go.wait(LONG_S)
+
+    loop.submit(slow_to_end())
+    assert started.wait(LONG_S)
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(loop.close, lambda: None)
+        assert ending.wait(LONG_S)
+        threading.Timer(0.1, go.set).start()  # a close that does not wait returns before
+        loop.close(lambda: None)
+
+        assert go.is_set()
+        assert not loop._thread.is_alive()
+        first.result(LONG_S)
+
+
+def test_a_close_after_an_interrupted_one_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = LoopThread("generator")
+    with monkeypatch.context() as patch:
+        patch.setattr(loop._thread, "join", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            loop.close(lambda: None)
+
+    loop.close(lambda: None)
+
+    assert not loop._thread.is_alive()
+
+
+def test_an_error_of_the_stages_is_raised_and_the_thread_ends() -> None:
+    loop = LoopThread("generator")
+    with pytest.raises(ZeroDivisionError):
+        loop.close(Mock(side_effect=ZeroDivisionError))
+
+    assert not loop._thread.is_alive()
 
 
 def test_an_error_in_the_with_block_closes_and_is_raised(make: Make, device: Device) -> None:
