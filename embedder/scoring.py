@@ -48,7 +48,8 @@ class Scoring:
         ``raw_scores`` leaves out the activation that the model's files name.
 
         Raises:
-            InvalidInput: ``top_k`` is below 1, or the model has not exactly one label.
+            InvalidInput: ``top_k`` is no whole number of at least 1, or the model has not exactly
+                one label.
             EmbedderError: as `classify`.
         """
         _check_ranking(self.model, query, texts, top_k)
@@ -80,14 +81,12 @@ def rows_of(inputs: Texts) -> Sequence[Input]:
     return inputs if isinstance(inputs, list | tuple) else list(inputs)
 
 
-def _check_ranking(
-    model: ModelInfo, query: object, texts: Sequence[object], top_k: int | None
-) -> None:
+def _check_ranking(model: ModelInfo, query: object, texts: Sequence[object], top_k: object) -> None:
     """Check a request to rank texts.
 
     Raises:
-        InvalidInput: the query or a text is no text, ``top_k`` is below 1, or the model gives
-            several scores.
+        InvalidInput: the query is no text or is empty, ``texts`` is no list, ``top_k`` is no whole
+            number of at least 1, or the model gives several scores.
     """
     if len(model.labels) > 1:
         raise InvalidInput(
@@ -102,8 +101,8 @@ def _check_ranking(
     if isinstance(texts, str):
         raise InvalidInput("texts", "is of type str; give a list of texts")
     check_collection(texts)
-    if top_k is not None and top_k < 1:
-        raise InvalidInput("top_k", f"is {top_k}; it must be at least 1")
+    if top_k is not None and (type(top_k) is not int or top_k < 1):
+        raise InvalidInput("top_k", f"is {top_k!r}; it must be a whole number of at least 1")
 
 
 def _ranked(scores: Vectors, top_k: int | None) -> list[RankedText]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -190,11 +191,14 @@ def test_a_model_of_several_labels_does_not_rank(written: WriteModel) -> None:
         ("q", [7], None, r"'input\[0\].text' is of type int"),
         ("q", ["\ud800"], None, r"'input\[0\].text' has a lone surrogate"),
         ("q\udfff", ["a"], None, r"'input\[0\].query' has a lone surrogate"),
-        ("q", ["a"], 0, "'top_k' is 0"),
+        *(
+            ("q", ["a"], top_k, f"'top_k' is {top_k!r}; it must be a whole number of at least 1")
+            for top_k in (0, -1, "3", 1.5, True)
+        ),
     ],
 )
 def test_wrong_requests_are_refused(
-    bert: EmbeddingGenerator, query: str, texts: list[str], top_k: int | None, problem: str
+    bert: EmbeddingGenerator, query: str, texts: list[str], top_k: Any, problem: str
 ) -> None:
     with pytest.raises(InvalidInput, match=problem):
         bert.rerank(query, texts, top_k=top_k)
