@@ -9,7 +9,6 @@ import numpy as np
 
 from embedder.core.errors import InvalidInput
 from embedder.core.pairs import Pair
-from embedder.core.request import ScoreOptions
 from embedder.core.types import Input, ModelInfo, Vectors
 from embedder.loop_thread import LoopThread
 from embedder.pipeline.input_checks import check_collection
@@ -64,8 +63,7 @@ class Scoring:
         Raises:
             EmbedderError: as `Pipeline.score`, or `Unavailable` if the generator is closed.
         """
-        scoring = self._pipeline.score(rows_of(inputs), ScoreOptions(raw=raw_scores))
-        return self._loop.run(scoring).scores
+        return self._loop.run(self._pipeline.score(rows_of(inputs), raw=raw_scores)).scores
 
 
 def rows_of(inputs: Texts) -> Sequence[Input]:

@@ -62,20 +62,6 @@ class EmbedOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoreOptions:
-    """Options of a request for scores; the others are as in `EmbedOptions`.
-
-    ``raw`` leaves out the activation that the model's files name.
-    """
-
-    raw: bool = False
-    truncate: Truncate | None = None
-    any_length: bool = False
-    priority: Priority = Priority.INTERACTIVE
-    timeout_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Embeddings:
     """The result of a request: one row per input, in order.
 

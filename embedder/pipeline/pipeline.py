@@ -21,7 +21,6 @@ from embedder.core.request import (
     Embeddings,
     EmbedOptions,
     EntryResults,
-    ScoreOptions,
     Scores,
 )
 from embedder.core.tracing import step
@@ -36,7 +35,6 @@ from embedder.pipeline.stage_executor import StageExecutor, Stages
 from embedder.settings.model import LimitSettings
 
 DEFAULTS = EmbedOptions()
-SCORE_DEFAULTS = ScoreOptions()
 
 
 class Pipeline:
@@ -104,24 +102,21 @@ class Pipeline:
                 span.set(model=answer.model, texts=len(inputs), tokens=tokens, cached=answer.cached)
             return answer
 
-    async def score(
-        self,
-        inputs: Sequence[Input],
-        options: ScoreOptions = SCORE_DEFAULTS,
-        deadline: Deadline = NEVER,
-    ) -> Scores:
-        """Score the inputs, pairs too, with a cross-encoder by ``deadline``.
+    async def score(self, inputs: Sequence[Input], *, raw: bool = False) -> Scores:
+        """Score the inputs, pairs too, with a cross-encoder.
+
+        ``raw`` leaves out the activation that the model's files name.
 
         Raises:
-            InvalidInput: an input or an option is invalid, or the model computes no scores.
+            InvalidInput: an input is invalid, or the model computes no scores.
             Overloaded, Unavailable, BackendFailure: as `embed`.
         """
         with step("score") as span:
             if OutputKind.SCORES not in self.model.outputs:
                 raise _wrong_output(self.model, OutputKind.SCORES)
-            results, rows = await self._entries(inputs, "", options, deadline, pairs=True)
+            results, rows = await self._entries(inputs, "", DEFAULTS, NEVER, pairs=True)
             entries, model = results.entries, self.model
-            scores = activate(entries.vectors, "identity" if options.raw else model.activation)
+            scores = activate(entries.vectors, "identity" if raw else model.activation)
             cached = int(results.cached.sum())
             counts, cut = entries.token_counts[rows], entries.truncated[rows]
             tokens = int(counts.sum())
@@ -132,7 +127,7 @@ class Pipeline:
         self,
         inputs: Sequence[Input],
         prompt: str,
-        options: EmbedOptions | ScoreOptions,
+        options: EmbedOptions,
         deadline: Deadline,
         *,
         pairs: bool = False,
@@ -152,7 +147,7 @@ class Pipeline:
             async with deadline.limit():
                 results = await self._results(distinct, options.priority)
         except asyncio.TimeoutError:
-            raise DeadlineExceeded("scores" if pairs else "embeddings") from None
+            raise DeadlineExceeded("embeddings") from None
         return results, distinct.expand(keys)
 
     async def _results(self, distinct: DistinctInputs, priority: Priority) -> EntryResults:
