@@ -15,15 +15,17 @@ from embedder.core.errors import UnsupportedModel
 from embedder.core.outputs import ActivationName
 from embedder.models.safety import read_object, read_optional, required_int
 
-SUFFIX = "ForSequenceClassification"
+_SUFFIX = "ForSequenceClassification"
 """The end of the class names of these models."""
 
-_ACTIVATIONS: dict[str, ActivationName] = {
+SCORE_ACTIVATIONS: dict[str, ActivationName] = {
     "torch.nn.modules.linear.Identity": "identity",
     "torch.nn.modules.activation.Sigmoid": "sigmoid",
     "torch.nn.modules.activation.Tanh": "tanh",
     "torch.nn.modules.activation.ReLU": "relu",
 }
+"""The activations of scores, by the class that a file states."""
+
 _DEFAULT_LABELS = 2
 """The labels of a configuration that names none, as transformers counts them."""
 
@@ -47,12 +49,18 @@ def read_classifier(directory: Path, transformer: Path) -> Classifier | None:
     """
     path = transformer / "config.json"
     config = read_object(path)
-    architectures = config.get("architectures")
-    name = architectures[0] if isinstance(architectures, list) and architectures else None
-    if not isinstance(name, str) or not name.endswith(SUFFIX):
+    name = first_architecture(config)
+    if not name.endswith(_SUFFIX):
         return None
     labels = _labels(path, config)
     return Classifier(name, labels, _activation(directory, path, config, len(labels)))
+
+
+def first_architecture(config: Mapping[str, Any]) -> str:
+    """Return the class in transformers that a configuration names first; "" if it names none."""
+    named = config.get("architectures")
+    first = named[0] if isinstance(named, list) and named else None
+    return first if isinstance(first, str) else ""
 
 
 def _labels(path: Path, config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -81,9 +89,9 @@ def _activation(
     for place, name in written:
         if name is None:
             continue
-        if not isinstance(name, str) or name not in _ACTIVATIONS:
+        if not isinstance(name, str) or name not in SCORE_ACTIVATIONS:
             raise UnsupportedModel(
-                f"{place} has the activation {name!r}; allowed: {', '.join(_ACTIVATIONS)}"
+                f"{place} has the activation {name!r}; allowed: {', '.join(SCORE_ACTIVATIONS)}"
             )
-        return _ACTIVATIONS[name]
+        return SCORE_ACTIVATIONS[name]
     return "sigmoid" if labels == 1 else "identity"

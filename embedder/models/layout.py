@@ -14,7 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
 from embedder.core.errors import UnsupportedModel
-from embedder.models.classifier import Classifier, read_classifier
+from embedder.models.classifier import (
+    SCORE_ACTIVATIONS,
+    Classifier,
+    first_architecture,
+    read_classifier,
+)
 from embedder.models.safety import read_json, read_object, require_supported
 from embedder.settings.model import PoolingName
 
@@ -34,13 +39,10 @@ _POOLINGS: dict[PoolingName, tuple[str, str]] = {
 """The flag of each pooling in releases below 6, in the order in which several are concatenated, and
 its name in release 6, which writes one name or an ordered list."""
 
-ACTIVATIONS = {
-    "torch.nn.modules.linear.Identity": "identity",
-    "torch.nn.modules.activation.Tanh": "tanh",
-    "torch.nn.modules.activation.ReLU": "relu",
+ACTIVATIONS: dict[str, str] = {
+    **SCORE_ACTIVATIONS,
     "torch.nn.modules.activation.GELU": "gelu",
     "torch.nn.modules.activation.SiLU": "silu",
-    "torch.nn.modules.activation.Sigmoid": "sigmoid",
 }
 """The activations that a Dense module may name, by the class that its file states."""
 
@@ -135,9 +137,7 @@ def _scoring_layout(directory: Path, fallback: PoolingName | None) -> Layout | N
 def _default_pooling(directory: Path) -> PoolingName:
     """Return the pooling that sentence-transformers uses for a model without modules."""
     config = read_object(directory / "config.json")
-    architectures = config.get("architectures")
-    first = architectures[0] if isinstance(architectures, list) and architectures else None
-    decodes = isinstance(first, str) and first.endswith("ForCausalLM")
+    decodes = first_architecture(config).endswith("ForCausalLM")
     return "last" if decodes and config.get("is_causal", True) else "mean"
 
 

@@ -219,7 +219,9 @@ def test_other_architectures_are_refused(tmp_path: Path) -> None:
     write_json(directory / "config.json", {**config, "model_type": "electra"})
 
     with (
-        pytest.raises(UnsupportedModel, match="'electra', which alone computes scores"),
+        pytest.raises(
+            UnsupportedModel, match="'electra'; only the packed forward pass computes scores"
+        ),
         loaded(directory),
     ):
         pass

@@ -32,6 +32,7 @@ from embedder.backends.torch.packed import PackedForward
 from embedder.core.errors import ConfigurationError, UnsupportedModel
 from embedder.core.types import TokenBatch, Vectors
 from embedder.models.files import ModelFiles
+from embedder.models.layout import MODULES
 from embedder.settings.model import BackendSettings
 
 if TYPE_CHECKING:
@@ -153,7 +154,10 @@ def _load(
     reason = packed_unsupported_reason(files.config)
     scores = files.layout.classifier is not None
     if scores and reason is not None:
-        raise UnsupportedModel(f"{reason}, which alone computes scores")
+        raise UnsupportedModel(
+            f"{reason}; only the packed forward pass computes scores. For vectors of a model "
+            f"without {MODULES}, set model.pooling"
+        )
     forward: Forward
     threads = None
     if reason is None:
