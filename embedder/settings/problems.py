@@ -39,6 +39,10 @@ RENAMED: Mapping[str, str] = MappingProxyType(
 """The present path of every setting of an earlier version that has another path now."""
 
 
+IN_A_FILE = ", in a file"
+"""The end of the origin of a value whose file a variable names; such a value may be a secret."""
+
+
 def variable_name(path: str) -> str:
     """Return the environment variable for the setting at a dotted path."""
     return PREFIX + path.replace(".", SEPARATOR).upper()
@@ -59,7 +63,8 @@ def describe_errors(
             message = _unknown(kind, path, in_environment=origin.startswith("environment "))
         else:
             message = problem["msg"].removeprefix("Value error, ")
-            values[place] = _shown(problem["input"], choices(type_at(kind, path)))
+            if not origin.endswith(IN_A_FILE):
+                values[place] = _shown(problem["input"], choices(type_at(kind, path)))
         messages.setdefault(place, []).append(message)
     return [
         f"{place}: {' or '.join(lines)}{values.get(place, '')}" for place, lines in messages.items()

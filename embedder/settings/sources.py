@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from embedder.core.errors import ConfigurationError
 from embedder.settings.assignments import Assignments
 from embedder.settings.presets import PRESETS, PresetName
-from embedder.settings.problems import PREFIX, SEPARATOR, describe_errors
+from embedder.settings.problems import IN_A_FILE, PREFIX, SEPARATOR, describe_errors
 from embedder.settings.tree import Path as SettingPath
 from embedder.settings.tree import Settings, is_section, settings_of, type_at
 
@@ -38,8 +38,9 @@ SettingsT = TypeVar("SettingsT", bound=Settings)
 class LoadedSettings(Generic[SettingsT]):
     """Settings, and the origin of each by its dotted path.
 
-    An origin is ``argument``, ``environment EMBEDDER_X``, ``file NAME``, ``preset NAME`` or
-    ``default``; a mapping whose entries have several origins lists them all.
+    An origin is ``argument``, ``environment EMBEDDER_X`` (with ``, in a file`` where the variable
+    names one), ``file NAME``, ``preset NAME`` or ``default``; a mapping whose entries have several
+    origins lists them all.
     """
 
     settings: SettingsT
@@ -119,12 +120,13 @@ def _add_variables(
     by_length = _by_length(variables)
     names = dict(by_length)
     for path, name in by_length:
-        value = variables[name]
+        value, origin = variables[name], f"environment {name}"
         if (setting := _named_by_file(kind, path)) is not None:
             if (other := names.get(setting)) is not None:
                 raise ConfigurationError(f"{name} and {other} are both set")
             path, value = setting, _read_value(name, Path(value))
-        assignments.add(path, value, f"environment {name}", as_text=True)
+            origin += IN_A_FILE
+        assignments.add(path, value, origin, as_text=True)
 
 
 def _named_by_file(kind: type[Settings], path: SettingPath) -> SettingPath | None:

@@ -44,7 +44,8 @@ class Received:
         """Wait until each trace has these steps, and the parent of each step."""
         deadline = time.monotonic() + WAIT_S
         while missing := [trace for trace in traces if not self._is_complete(trace, steps)]:
-            assert time.monotonic() < deadline, [span.name for span in self.of(missing[0])]
+            names = {trace: [span.name for span in self.of(trace)] for trace in missing}
+            assert time.monotonic() < deadline, f"incomplete of {len(traces)}: {names}"
             time.sleep(0.1)
 
     def _is_complete(self, trace: str, steps: Set[str]) -> bool:

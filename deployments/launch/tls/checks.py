@@ -111,7 +111,7 @@ def pem(certificate: Certificate) -> bytes:
 def _read(path: Path) -> bytes:
     try:
         with open(path, "rb", opener=open_without_waiting) as file:
-            return file.read(MAX_BYTES)
+            return file.read(MAX_BYTES) or b""  # None: a pipe whose writer has written nothing
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
 

@@ -146,7 +146,7 @@ def test_a_variable_may_name_the_file_that_holds_the_value(tmp_path: Path) -> No
     assert loaded.settings.index.url is not None
     assert loaded.settings.index.url.get_secret_value() == "postgresql://me:p ss@host/points"
     assert loaded.settings.batching.max_items == 7
-    assert loaded.origins["index.url"] == "environment EMBEDDER_INDEX__URL_FILE"
+    assert loaded.origins["index.url"] == "environment EMBEDDER_INDEX__URL_FILE, in a file"
 
 
 def test_a_setting_that_ends_in_file_is_a_setting(tmp_path: Path) -> None:
@@ -176,6 +176,15 @@ def test_a_section_is_read_from_no_file(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigurationError, match=r"index_file .*no such setting") as refused:
         load(ServeSettings, environment={"EMBEDDER_INDEX_FILE": str(file)})
+    assert "secret" not in str(refused.value)
+
+
+def test_a_wrong_value_in_a_file_is_not_shown(tmp_path: Path) -> None:
+    file = tmp_path / "number"
+    file.write_text("secret")
+
+    with pytest.raises(ConfigurationError, match=r"max_items \(environment .*integer") as refused:
+        load(ServeSettings, environment={"EMBEDDER_BATCHING__MAX_ITEMS_FILE": str(file)})
     assert "secret" not in str(refused.value)
 
 
