@@ -28,9 +28,9 @@ from transformers import (
 from embedder.backends.checkpoint import custom_code_error
 from embedder.backends.grouping import group_by_length
 from embedder.core.errors import UnsupportedModel
-from embedder.core.token_types import TokenTypes
 from embedder.core.types import TokenBatch
 from embedder.models.files import ModelFiles
+from embedder.models.tokenizer.token_types import TokenTypes
 from embedder.models.tokenizer.transformers_tokenizer import silenced
 
 _ENCODERS = {

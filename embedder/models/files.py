@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from embedder.core.errors import UnsupportedModel
-from embedder.core.token_types import TokenTypes
 from embedder.core.types import SimilarityName
 from embedder.models.catalogue import model_names
 from embedder.models.layout import Layout, read_layout
@@ -29,6 +28,7 @@ from embedder.models.sentence_config import (
     similarity_name,
 )
 from embedder.models.token_limit import lower_case, token_limit
+from embedder.models.tokenizer.token_types import TokenTypes
 from embedder.models.tokenizer.tokenizer_files import TOKENIZER, TokenizerFiles, tokenizer_paths
 from embedder.models.weights import WEIGHTS, ModelSource, locate, weight_files
 from embedder.settings.model import ModelSettings

@@ -37,8 +37,8 @@ from embedder.backends.torch.kernels import (
 from embedder.backends.torch.launcher import to_device
 from embedder.backends.torch.relative_positions import RelativePositionBias
 from embedder.backends.torch.shared_weights import open_weights
-from embedder.core.token_types import TokenTypes
 from embedder.core.types import TokenBatch
+from embedder.models.tokenizer.token_types import TokenTypes
 
 if TYPE_CHECKING:
     # The GPU benchmark runs where pydantic is not installed.

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from embedder.core.pairs import PairRow
-from embedder.core.token_types import TokenTypes
 from embedder.core.types import TokenBatch
+from embedder.models.tokenizer.token_types import TokenTypes
 
 
 def _state(template: list[tuple[str, int]]) -> str:
