@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import os
-import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from unittest import mock
 import yaml
 
 from deployments.launch.child_process import launched
+from tests.ports import free_port
 
 READY_S = 300.0
 
@@ -70,10 +70,3 @@ def with_changes(
             for bound in ("min_replicas", "max_replicas"):
                 arguments["encoder"].pop(bound, None)
     return changed
-
-
-def free_port() -> int:
-    """Return a port of the loopback on which no socket listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -22,9 +22,10 @@ from benchmarks.bench.figures import Figures
 from benchmarks.bench.lines import STOP_S, LineProcess, NotMeasured, last_words
 from benchmarks.bench.results import EMBEDDER, INFINITY, ONNX, SERVICE, ST
 from benchmarks.bench.vectors import DIRECT, of_base64, over_http
-from benchmarks.service import free_port, measured_service
+from benchmarks.service import measured_service
 from embedder.core.errors import ConfigurationError
 from embedder.core.types import Vectors
+from tests.ports import free_port
 
 ENVIRONMENTS = Path(".venv-bench")
 WORKER = Path(__file__).parents[1] / "peers" / "worker.py"

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.forked_commands import ForkedCommands
-from tests.cluster.service import RunningService, free_port
+from tests.cluster.service import RunningService
 from tests.cluster.service_pair import Pair, started_pair
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig,
 from ray.serve.config import HTTPOptions
 
 from deployments.launch.ray_environment import FAILOVER
-from tests.cluster.service import free_port
+from tests.ports import free_port
 
 
 def configure(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import yaml
 from deployments.ingress.middleware.keys import digest
 from deployments.launch.exposure import with_port
 from deployments.launch.services.choice import candidates, choose
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 READY_S = 240.0
@@ -180,13 +180,6 @@ def _send_traces(config: Path, port: int) -> dict[str, str]:
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
         "OTEL_BSP_SCHEDULE_DELAY": "200",
     }
-
-
-def free_port() -> int:
-    """Return a port on which no process listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def write_config(

@@ -24,7 +24,8 @@ import uvicorn
 
 from deployments.ingress.asgi import build_asgi
 from deployments.settings.access import HEALTH_CHECKS
-from tests.cluster.service import RunningService, free_port
+from tests.cluster.service import RunningService
+from tests.ports import free_port
 from tests.unit.deployments.ingress.fake_service import FakeService
 from tests.unit.examples import TIMES
 

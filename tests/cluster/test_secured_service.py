@@ -21,8 +21,9 @@ import pytest
 import yaml
 
 from deployments.ingress.middleware.keys import digest
-from tests.cluster.service import READY_S, ROOT, STOP_S, free_port, write_config
+from tests.cluster.service import READY_S, ROOT, STOP_S, write_config
 from tests.cluster.service_pair import TAKES_MINUTES
+from tests.ports import free_port
 from tests.private_ca import PrivateCA
 
 EVERY = {"scopes": ["read", "write"]}

@@ -23,9 +23,10 @@ import yaml
 
 from deployments.operations.monitoring.expressions import CONFIG_FILE, RULES_FILE, read_document
 from deployments.operations.monitoring.prometheus import Prometheus
-from tests.cluster.service import ROOT, RunningService, free_port
+from tests.cluster.service import ROOT, RunningService
 from tests.drill.faults import CONTROLLER, HAPROXY, REPLICA
 from tests.monitoring.load import send
+from tests.ports import free_port
 
 pytestmark = [
     pytest.mark.skipif(

@@ -14,7 +14,7 @@ from typing import Any
 
 from ray.cluster_utils import Cluster
 
-from tests.cluster.service import free_port
+from tests.ports import free_port
 
 NODES: dict[str, dict[str, Any]] = {
     "data": {"num_cpus": 8, "resources": {"data": 1}},

@@ -23,10 +23,10 @@ from deployments.launch.ray_environment import cluster_environment, ray_environm
 from deployments.launch.ray_token import make_token
 from deployments.launch.services.instances import MARK_FILE, PREFIX, ServiceInstance, end
 from deployments.launch.services.process_table import start_time
-from tests.cluster.service import free_port
 from tests.nodes.logical_nodes import FOLDER_VARIABLE
 from tests.nodes.service_file import ROOT, service
 from tests.nodes.waiting import is_ready, wait_for
+from tests.ports import free_port
 
 HERE = Path(__file__).parent
 STOP_S = 30.0

@@ -182,7 +182,6 @@ def test_a_section_is_read_from_no_file(tmp_path: Path) -> None:
 def test_a_wrong_value_in_a_file_is_not_shown(tmp_path: Path) -> None:
     file = tmp_path / "number"
     file.write_text("secret")
-
     with pytest.raises(ConfigurationError, match=r"max_items \(environment .*integer") as refused:
         load(ServeSettings, environment={"EMBEDDER_BATCHING__MAX_ITEMS_FILE": str(file)})
     assert "secret" not in str(refused.value)
