@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import chain
 
 from starlette.middleware.cors import CORSMiddleware
@@ -32,7 +33,8 @@ DESCRIBED_ROUTES: tuple[Route, ...] = tuple(
 
 ROUTES = (*DESCRIBED_ROUTES, *documentation_routes(DESCRIBED_ROUTES))
 
-TEI_PATHS = frozenset(route.path for route in ROUTES if route.errors is ErrorShape.TEI)
+ERROR_SHAPES: Mapping[str, ErrorShape] = {route.path: route.errors for route in ROUTES}
+"""The shape of errors by path; for a path with parameters it is that of OpenAI."""
 
 
 def build_asgi(service: Service) -> ASGIApp:
@@ -47,7 +49,7 @@ def build_asgi(service: Service) -> ASGIApp:
         service.keys,
         service.request_stats,
         service.large_bodies,
-        tei_paths=TEI_PATHS,
+        ERROR_SHAPES,
     )
     if settings.cors_origins:
         app = CORSMiddleware(

@@ -56,6 +56,21 @@ TEI_ERROR = {
     "examples": [{"error": "'inputs' must not be empty", "error_type": "Empty"}],
 }
 
+COHERE_ERROR = {
+    "type": "object",
+    "description": "Every refusal and failure, in the shape of Cohere's API.",
+    "required": ["message"],
+    "properties": {"message": {"type": "string"}},
+    "examples": [{"message": "'texts' has 2049 items; the limit is 2048"}],
+}
+
+ERRORS: Mapping[ErrorShape, tuple[str, Mapping[str, Any]]] = {
+    ErrorShape.OPENAI: ("Error", ERROR),
+    ErrorShape.TEI: ("TeiError", TEI_ERROR),
+    ErrorShape.COHERE: ("CohereError", COHERE_ERROR),
+}
+"""The name and the schema of an error in each shape."""
+
 SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
@@ -87,13 +102,13 @@ def describe(routes: Sequence[Route], *, has_keys: bool) -> dict[str, Any]:
     components = schema.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         components.pop(unused, None)
-    components.update(Error=ERROR, TeiError=TEI_ERROR)
-    tei_paths = {route.path for route in routes if route.errors is ErrorShape.TEI}
+    components.update(ERRORS.values())
+    shapes = {route.path_format: route.errors for route in routes}
     _add_shadowed(schema["paths"], routes)
     for path, operations in schema["paths"].items():
         for method, operation in operations.items():
             wants_key = has_keys and not is_open(method.upper(), path)
-            _add_errors(operation, is_tei=path in tei_paths, wants_key=wants_key)
+            _add_errors(operation, shapes[path], wants_key=wants_key)
             if has_keys:
                 schemes = SECURITY_SCHEMES if wants_key else ()
                 operation["security"] = [{name: []} for name in schemes]
@@ -165,9 +180,10 @@ def _add_shadowed(paths: dict[str, dict[str, Any]], routes: Sequence[Route]) -> 
         paths[path][method] = operation
 
 
-def _add_errors(operation: dict[str, Any], *, is_tei: bool, wants_key: bool) -> None:
+def _add_errors(operation: dict[str, Any], shape: ErrorShape, *, wants_key: bool) -> None:
     """Describe the error of every status that an operation can have."""
-    component = "TeiError" if is_tei else "Error"
+    component, _ = ERRORS[shape]
+    is_tei = shape is ErrorShape.TEI
     statuses = {status.tei_http if is_tei else status.http for status in STATUSES.values()}
     statuses |= HTTP_CODES.keys()
     if not wants_key:

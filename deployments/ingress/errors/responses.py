@@ -41,6 +41,7 @@ class ErrorShape(str, Enum):
 
     OPENAI = "openai"
     TEI = "text-embeddings-inference"
+    COHERE = "cohere"
 
 
 class InvalidRequest(Exception):
@@ -136,9 +137,11 @@ def _response(
     field: str | None = None,
     code: str | None = None,
 ) -> Response:
-    """Return the response for an error in one of both shapes; TEI's names no field."""
+    """Return the response for an error in a shape; only OpenAI's has a place for the field."""
     if shape is ErrorShape.TEI:
         return tei_envelope(status.tei_http, message, status.tei_kind)
+    if shape is ErrorShape.COHERE:
+        return _json(status.http, {"message": message})
     return _json(status.http, _content(message, status.kind, field, code))
 
 

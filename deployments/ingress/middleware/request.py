@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from urllib.parse import unquote_to_bytes
@@ -47,7 +47,7 @@ _NOT_HTTP = starlette.routing.Router()
 class RequestMiddleware:
     """The ASGI application, which has requests answered by ``answer``.
 
-    Errors on a path of ``tei_paths`` are answered as by text-embeddings-inference.
+    ``error_shapes`` has the shape of errors by path; on any other path they are as OpenAI's.
     """
 
     def __init__(
@@ -57,8 +57,7 @@ class RequestMiddleware:
         keys: AcceptedKeys,
         request_stats: RequestStats,
         large_bodies: LargeBodies,
-        *,
-        tei_paths: Container[str] = (),
+        error_shapes: Mapping[str, ErrorShape],
     ) -> None:
         self._answer = answer
         self._large_bodies = large_bodies
@@ -66,7 +65,7 @@ class RequestMiddleware:
         self._limits = settings.limits
         self._request_stats = request_stats
         self._log = RequestLog(settings.logs)
-        self._tei_paths = tei_paths
+        self._error_shapes = error_shapes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, also where that fails; count and log it."""
@@ -119,7 +118,7 @@ class RequestMiddleware:
             query=scope.get("query_string", b""),
             headers=dict(scope["headers"]),
             prefix=prefix,
-            error_shape=ErrorShape.TEI if path in self._tei_paths else ErrorShape.OPENAI,
+            error_shape=self._error_shapes.get(path, ErrorShape.OPENAI),
         )
 
     async def _response(

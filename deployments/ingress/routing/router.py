@@ -114,7 +114,7 @@ class Router:
         return arguments
 
     def _read_body(self, route: Route, adapter: TypeAdapter[Any], content: bytes) -> Any:
-        if not content and route.errors is ErrorShape.OPENAI:
+        if not content and route.errors is not ErrorShape.TEI:
             raise InvalidRequest(_MISSING)
         value = parse_json(content, self._service.settings.limits.max_body_containers)
         try:

@@ -19,6 +19,7 @@ def client_of(routes: Routes) -> httpx.AsyncClient:
         service.keys,
         service.request_stats,
         service.large_bodies,
+        {},
     )
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://test")

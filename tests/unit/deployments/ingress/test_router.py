@@ -10,7 +10,8 @@ from fastapi import Path, Query
 from pydantic import BaseModel
 from starlette.types import Message
 
-from deployments.ingress.asgi import ROUTES, TEI_PATHS, build_asgi
+from deployments.ingress.asgi import ERROR_SHAPES, ROUTES, build_asgi
+from deployments.ingress.errors.responses import ErrorShape
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.service import Service
@@ -95,13 +96,18 @@ def test_no_two_routes_have_one_method_and_path() -> None:
     assert len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)
 
 
-@pytest.mark.parametrize("path", sorted(TEI_PATHS))
+@pytest.mark.parametrize("path", sorted(path for path in ERROR_SHAPES if "{" not in path))
 async def test_a_path_answers_in_the_error_shape_that_its_route_declares(path: str) -> None:
     async with KeyedService().client() as http:
         response = await http.patch(path, headers={"x-api-key": "read"})
 
+    keys = {
+        ErrorShape.OPENAI: {"error"},
+        ErrorShape.TEI: {"error", "error_type"},
+        ErrorShape.COHERE: {"message"},
+    }
     assert response.status_code == 405
-    assert response.json().keys() == {"error", "error_type"}
+    assert response.json().keys() == keys[ERROR_SHAPES[path]]
 
 
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/collections/c/search"])

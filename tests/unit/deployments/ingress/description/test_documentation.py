@@ -12,11 +12,19 @@ from typing import Any
 import jsonschema
 import pytest
 
-from deployments.ingress.asgi import TEI_PATHS
+from deployments.ingress.asgi import ERROR_SHAPES
+from deployments.ingress.errors.responses import ErrorShape
 from deployments.ingress.errors.statuses import STATUSES
 from deployments.ingress.middleware.keys import digest
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService
 from tests.unit.deployments.ingress.test_access import ROUTES, KeyedService
+
+NAMES = {
+    ErrorShape.OPENAI: "Error",
+    ErrorShape.TEI: "TeiError",
+    ErrorShape.COHERE: "CohereError",
+}
+"""The schema of an error in each shape."""
 
 OPERATIONS = [(method, path) for method, path, _ in ROUTES if not re.match("/(docs|openapi)", path)]
 
@@ -44,7 +52,8 @@ def test_every_operation_describes_its_errors(
     schema: dict[str, Any], method: str, path: str
 ) -> None:
     operation = _operation(schema, method, path)
-    tei = path in TEI_PATHS
+    shape = ERROR_SHAPES[path]
+    tei = shape is ErrorShape.TEI
     expected = {status.tei_http if tei else status.http for status in STATUSES.values()}
     expected -= {401, 403} | (set() if "requestBody" in operation else {413})
 
@@ -53,7 +62,7 @@ def test_every_operation_describes_its_errors(
         content = operation["responses"][str(status)].get("content")
         if path not in ("/readyz", "/health"):
             error = content["application/json"]["schema"]
-            assert error["$ref"].endswith("/TeiError" if tei else "/Error")
+            assert error["$ref"].endswith(f"/{NAMES[shape]}")
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)

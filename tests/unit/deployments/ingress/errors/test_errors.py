@@ -194,6 +194,20 @@ def test_errors_in_the_shape_of_tei_have_its_codes(kind: type[EmbedderError]) ->
         assert "secret" not in body["error"]
 
 
+@every_class
+def test_errors_in_the_shape_of_cohere_have_a_message_and_the_usual_status(
+    kind: type[EmbedderError],
+) -> None:
+    response = error_response(sample(kind), ErrorShape.COHERE, "r-1")
+    usual = error_response(sample(kind), ErrorShape.OPENAI, "r-1")
+
+    assert (response.status_code, response.headers.get("retry-after")) == (
+        usual.status_code,
+        usual.headers.get("retry-after"),
+    )
+    assert orjson.loads(response.body) == {"message": orjson.loads(usual.body)["error"]["message"]}
+
+
 @pytest.mark.parametrize(
     ("kind", "status", "type_"),
     [

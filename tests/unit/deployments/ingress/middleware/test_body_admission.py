@@ -142,5 +142,6 @@ def _client(routes: Routes, bodies: LargeBodies) -> httpx.AsyncClient:
         service.keys,
         service.request_stats,
         bodies,
+        {},
     )
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service")

@@ -10,6 +10,7 @@ import pytest
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Message, Scope
 
+from deployments.ingress.errors.responses import ErrorShape
 from deployments.ingress.middleware.accepted_keys import AcceptedKeys
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.middleware.keys import digest
@@ -43,7 +44,7 @@ class EchoServer:
             AcceptedKeys(settings),
             self.request_stats,
             LargeBodies(1.0),
-            tei_paths={"/embed"},
+            {"/embed": ErrorShape.TEI},
         )
 
     async def _answer(self, context: RequestContext, body: bytes) -> Response:

@@ -61,6 +61,7 @@ async def _sent(
         service.keys,
         RequestStats(),
         LargeBodies(1.0),
+        {},
     )
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:

@@ -1,0 +1,1 @@
+"""The API of Cohere: embeddings and rankings."""
