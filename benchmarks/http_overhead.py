@@ -73,7 +73,7 @@ class Answered(Service):
         settings = ServeSettings.model_validate({"limits": {"max_response_bytes": 2**34}})
         super().__init__(settings, Handles(none, {"Encoder": none}, {}, {}, none))
         count = len(vectors)
-        self._answer = Embeddings(
+        self._embeddings = Embeddings(
             vectors, np.ones(count, np.int32), np.zeros(count, np.bool_), 0, "all-MiniLM-L6-v2"
         )
 
@@ -86,7 +86,7 @@ class Answered(Service):
         model: str | None = None,
     ) -> Embeddings:
         """Return the answer."""
-        return self._answer
+        return self._embeddings
 
 
 def main() -> None:

@@ -14,6 +14,9 @@ SAME_MODEL = (
     "width",
     "max_tokens",
     "vocabulary_size",
+    "outputs",
+    "labels",
+    "activation",
 )
 """Facts that are equal in all pools of a model. Their number formats may differ: a backend chooses
 one whose vectors have a cosine of at least 0.999 to those in float32."""

@@ -27,7 +27,7 @@ from embedder.pipeline.reservations import ReservationChanges
 
 @serve.ingress()
 class IngressReplica:
-    """Answers HTTP requests, and ``embed`` calls on its handle."""
+    """Answers HTTP requests, and calls of `embed` and `score` on its handle."""
 
     def __init__(
         self,
@@ -117,3 +117,24 @@ class IngressReplica:
         with serving(traced_call(self._tracer)):
             answer = await self._service.embed(rows, options, deadline, model=model)
         return answer.vectors
+
+    async def score(
+        self,
+        inputs: Sequence[Input],
+        options: EmbedOptions | None = None,
+        model: str | None = None,
+        raw: bool = False,
+    ) -> Vectors:
+        """Score texts or pairs: return float32[n, labels], one row for each input, in order.
+
+        ``raw`` leaves out the activation that the model's files name.
+
+        Raises:
+            EmbedderError: as `embedder.pipeline.pipeline.Pipeline.score`.
+        """
+        self._service.handle_calls += 1
+        options = options or EmbedOptions()
+        deadline = self._service.deadline(options.timeout_s)
+        with serving(traced_call(self._tracer)):
+            answer = await self._service.score(inputs, options, deadline, model=model, raw=raw)
+        return answer.scores

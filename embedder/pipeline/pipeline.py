@@ -102,10 +102,18 @@ class Pipeline:
                 span.set(model=answer.model, texts=len(inputs), tokens=tokens, cached=answer.cached)
             return answer
 
-    async def score(self, inputs: Sequence[Input], *, raw: bool = False) -> Scores:
-        """Score the inputs, pairs too, with a cross-encoder.
+    async def score(
+        self,
+        inputs: Sequence[Input],
+        options: EmbedOptions = DEFAULTS,
+        deadline: Deadline = NEVER,
+        *,
+        raw: bool = False,
+    ) -> Scores:
+        """Score the inputs, pairs too, with a cross-encoder by ``deadline``.
 
-        ``raw`` leaves out the activation that the model's files name.
+        Of the options, only those of truncation and the priority apply. ``raw`` leaves out the
+        activation that the model's files name.
 
         Raises:
             InvalidInput: an input is invalid, or the model computes no scores.
@@ -114,7 +122,7 @@ class Pipeline:
         with step("score") as span:
             if OutputKind.SCORES not in self.model.outputs:
                 raise _wrong_output(self.model, OutputKind.SCORES)
-            results, rows = await self._entries(inputs, "", DEFAULTS, NEVER, pairs=True)
+            results, rows = await self._entries(inputs, "", options, deadline, pairs=True)
             entries, model = results.entries, self.model
             scores = activate(entries.vectors, "identity" if raw else model.activation)
             cached = int(results.cached.sum())

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -31,12 +31,14 @@ from deployments.rpc.replica_name import replica_id
 from deployments.settings.models import ModelList
 from deployments.settings.service import ServeSettings
 from embedder.core.deadline import NEVER, Deadline
-from embedder.core.request import Embeddings, EmbedOptions
-from embedder.core.types import Input, ModelInfo
+from embedder.core.request import Embeddings, EmbedOptions, Scores
+from embedder.core.types import Input, ModelInfo, Priority
 from embedder.index.contract.points import CollectionInfo, StoredModel
 from embedder.measurements.pipeline import PipelineStats
 from embedder.pipeline.admission_control import AdmissionControl
 from embedder.pipeline.threads import QueueStats, summed
+
+AnswerT = TypeVar("AnswerT", Embeddings, Scores)
 
 logger = logging.getLogger("ray.serve")
 
@@ -127,7 +129,27 @@ class Service:
             EmbedderError: as `Pipeline.embed`; or the model is not served here.
         """
         connection = await self.models.get(model, deadline)
-        answer = await self._embed(connection, inputs, options, deadline)
+        work = connection.pipeline.embed(inputs, options, deadline)
+        answer = await self._answer(connection, options.priority, work)
+        return answer if model is None else replace(answer, model=model)
+
+    async def score(
+        self,
+        inputs: Sequence[Input],
+        options: EmbedOptions,
+        deadline: Deadline,
+        *,
+        model: str | None = None,
+        raw: bool = False,
+    ) -> Scores:
+        """Score the inputs, pairs too, by the deadline of the request.
+
+        Raises:
+            EmbedderError: as `Pipeline.score`; or the model is not served here.
+        """
+        connection = await self.models.get(model, deadline)
+        work = connection.pipeline.score(inputs, options, deadline, raw=raw)
+        answer = await self._answer(connection, options.priority, work)
         return answer if model is None else replace(answer, model=model)
 
     async def embed_for(
@@ -150,22 +172,20 @@ class Service:
         """
         self.models.check(model)
         connection = await connection_for(self.models, collection, model, deadline)
-        answer = await self._embed(connection, texts, options, deadline)
+        work = connection.pipeline.embed(texts, options, deadline)
+        answer = await self._answer(connection, options.priority, work)
         if collection is not None:
             check_width(collection, connection.info)
         return answer, connection.stored
 
-    async def _embed(
-        self,
-        connection: Connection,
-        inputs: Sequence[Input],
-        options: EmbedOptions,
-        deadline: Deadline,
-    ) -> Embeddings:
+    async def _answer(
+        self, connection: Connection, priority: Priority, work: Awaitable[AnswerT]
+    ) -> AnswerT:
+        """Await the work of a pipeline, and count its tokens for model and key."""
         name, request = connection.info.name, CURRENT_REQUEST.get()
         if request is not None:
-            request.served_model, request.priority = name, options.priority
-        answer = await connection.pipeline.embed(inputs, options, deadline)
+            request.served_model, request.priority = name, priority
+        answer = await work
         usage = self.token_usage
         usage.answered.append((name, None if request is None else request.key, answer.token_counts))
         if len(usage.answered) >= MAX_UNCOUNTED:

@@ -17,6 +17,7 @@ from embedder.core.errors import (
     ModelNotFound,
     StageUnavailable,
 )
+from embedder.core.outputs import OutputKind
 from tests.unit.deployments.encoder.pool_handle import (
     AB,
     FAST,
@@ -32,12 +33,20 @@ from tests.unit.deployments.encoder.pool_handle import (
 pytestmark = pytest.mark.usefixtures("virtual_time")
 
 
-@pytest.mark.parametrize("fact", ["digest", "config_digest", "tokenizer_digest", "pooling"])
+@pytest.mark.parametrize(
+    ("fact", "other"),
+    [
+        *((name, "f" * 64) for name in ("digest", "config_digest", "tokenizer_digest", "pooling")),
+        ("outputs", (OutputKind.SCORES,)),
+        ("labels", ("relevance",)),
+        ("activation", "sigmoid"),
+    ],
+)
 async def test_a_pool_with_another_model_gets_no_work_and_the_log_says_why(
-    fact: str, caplog: pytest.LogCaptureFixture
+    fact: str, other: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     cpu = PoolHandle(PoolStage(SLOW))
-    gpu = PoolHandle(PoolStage(FAST, **{fact: "f" * 64}), replicas=0)
+    gpu = PoolHandle(PoolStage(FAST, **{fact: other}), replicas=0)
     pools = await connected(cpu, gpu)
     gpu.run(1)
     with caplog.at_level(logging.ERROR, "ray.serve"):
