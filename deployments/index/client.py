@@ -19,6 +19,7 @@ from embedder.core.deadline import Deadline
 from embedder.core.tracing import step
 from embedder.index.contract.health import IndexStats
 from embedder.index.contract.points import CollectionInfo, Consistency, Hit, Query
+from embedder.index.contract.texts import TextQuery
 from embedder.index.vector_index import VectorIndex
 from embedder.measurements.histogram import SECONDS, Histogram
 from embedder.pipeline.threads import QueueStats
@@ -137,6 +138,13 @@ class RemoteShard:
             answers = await searches.submit(queries, sizes, deadline=deadline)
         sent_s = max(sent_s for _, sent_s in answers)
         return ShardedHits([hits for hits, _ in answers], [], sent_s)
+
+    async def search_text(self, queries: Sequence[TextQuery], deadline: Deadline) -> ShardedHits:
+        """Answer several queries by words in one call."""
+        sent_s = time.monotonic()
+        answer: Any = await self.call(deadline, VectorIndex.search_text, queries)
+        hits: list[PickledRows[Hit]] = answer
+        return ShardedHits(hits, [], sent_s)
 
     async def _search(
         self, queries: list[Query], context: BatchContext

@@ -17,7 +17,7 @@ from embedder.core.deadline import Deadline
 from embedder.core.errors import DeadlineExceeded, NotFound, Unavailable, UnknownCollection
 from embedder.core.storage_errors import StaleCollection, StorageDamaged
 from embedder.index import sharding
-from embedder.index.contract.points import Deleted, Hit, Metric, Query, Record
+from embedder.index.contract.points import Consistency, Deleted, Hit, Metric, Query, Record
 from embedder.index.vector_index import VectorIndex
 
 T = TypeVar("T")
@@ -48,21 +48,12 @@ async def search_shards(
         EmbedderError: no shard answered or, with ``complete``, not every shard.
     """
     asked = [sharding.shard_query(query) for query in queries]
-    results = await asyncio.gather(
-        *(shard.search(asked, deadline) for shard in shards), return_exceptions=True
+    found = await answers_of(
+        shards,
+        (shard.search(asked, deadline) for shard in shards),
+        queries[0].consistency,
+        complete=complete,
     )
-    found = {
-        shard: result
-        for shard, result in zip(shards, results, strict=True)
-        if not isinstance(result, BaseException)
-    }
-    without = BEHIND if queries[0].consistency == "stale" else LOST
-    for error in errors_in(results):
-        if not complete and found and isinstance(error, without):
-            continue
-        if isinstance(error, UnknownCollection) and found:
-            raise StaleCollection(error.name) from error
-        raise error
     metric = Metric.COSINE  # any will do, unless a query wants diversity
     if any(query.diversity is not None for query in queries):
         first = next(iter(found))
@@ -72,6 +63,35 @@ async def search_shards(
     hits = await merge_hits(queries, [one.hits for one in found.values()], metric, deadline)
     missing = [shard.name for shard in shards if shard not in found]
     return ShardedHits(hits, missing, max(one.sent_s for one in found.values()))
+
+
+async def answers_of(
+    shards: Sequence[RemoteShard],
+    calls: Iterable[Awaitable[T]],
+    consistency: Consistency,
+    *,
+    complete: bool,
+) -> dict[RemoteShard, T]:
+    """Wait for one call to each shard of a search; return the answers, without lost shards.
+
+    Raises:
+        StaleCollection: only some of the shards have the collection.
+        EmbedderError: no shard answered or, with ``complete``, not every shard.
+    """
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    found = {
+        shard: result
+        for shard, result in zip(shards, results, strict=True)
+        if not isinstance(result, BaseException)
+    }
+    without = BEHIND if consistency == "stale" else LOST
+    for error in errors_in(results):
+        if not complete and found and isinstance(error, without):
+            continue
+        if isinstance(error, UnknownCollection) and found:
+            raise StaleCollection(error.name) from error
+        raise error
+    return found
 
 
 async def with_vectors(

@@ -10,7 +10,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from deployments.rpc.message_size import points_bytes, query_bytes, records_bytes
+from deployments.rpc.message_size import (
+    points_bytes,
+    query_bytes,
+    records_bytes,
+    text_query_bytes,
+)
 from deployments.rpc.pickled_rows import PickledRows
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.points import Consistency, Hit, Page, Query, Record
@@ -111,6 +116,17 @@ METHODS: Mapping[str, Method] = {
         size=lambda queries: sum(map(query_bytes, queries)),
         consistency=lambda queries: queries[0].consistency if queries else "latest",
         pack=_pack_hits,
+    ),
+    "text_statistics": Method(
+        "search",
+        price=lambda _, name, texts, *rest: len(texts),
+        size=lambda name, texts, *_: sum(map(len, texts)),
+    ),
+    "search_text": Method(
+        "search",
+        price=lambda _, queries: len(queries),
+        size=lambda queries: sum(map(text_query_bytes, queries)),
+        pack=lambda answers, *_: [PickledRows.of(Hit, hits) for hits in answers],
     ),
     **dict.fromkeys(
         ("back_up", "finish_backup", "restore", "export", "count_without_text"), Method("copy")

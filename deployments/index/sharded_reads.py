@@ -15,6 +15,7 @@ from deployments.index.client import RemoteShard, ShardedHits
 from deployments.index.collection_cache import CollectionCache
 from deployments.index.gathering import gather_all, search_shards, with_vectors
 from deployments.index.shard_repair import all_collections, look_up
+from deployments.index.text_search import search_texts
 from embedder.core.deadline import Deadline
 from embedder.core.errors import UnknownCollection
 from embedder.index import sharding
@@ -28,6 +29,7 @@ from embedder.index.contract.points import (
     Query,
     Record,
 )
+from embedder.index.contract.texts import TextQuery, check_text_query
 from embedder.index.vector_index import VectorIndex
 
 
@@ -139,6 +141,31 @@ class ShardedReads:
             fetch = partial(self.fetch, name, include=("vector",), deadline=deadline)
             asked = await with_vectors(asked, fetch)
             return await search_shards(self.shards, asked, complete=complete, deadline=deadline)
+
+        if queries[0].identity is not None:
+            return await search(None)
+        return await self.collection_cache.run(name, search, deadline=deadline, texts=False)
+
+    async def search_text(
+        self, queries: Sequence[TextQuery], *, complete: bool, deadline: Deadline
+    ) -> ShardedHits:
+        """Answer several queries by words of one collection; otherwise as `search`."""
+        if self._max_bytes is not None:
+            share = self._max_bytes // max(1, len(queries))
+            queries = [replace(query, max_bytes=share) for query in queries]
+        if len(self.shards) == 1:
+            return await self.shards[0].search_text(queries, deadline)
+        for query in queries:
+            check_text_query(query)
+        name = queries[0].collection
+
+        async def search(info: CollectionInfo | None) -> ShardedHits:
+            asked = queries
+            if info is not None:
+                asked = [replace(query, identity=info.identity) for query in queries]
+            if asked[0].identity is None:
+                raise UnknownCollection("collection", name)
+            return await search_texts(self.shards, asked, complete=complete, deadline=deadline)
 
         if queries[0].identity is not None:
             return await search(None)

@@ -10,7 +10,7 @@ from pathlib import Path
 from deployments.data import REPLICA, claim_snapshots
 from deployments.operations.stored_index import StoredIndex, naming_remedy
 from embedder.core.errors import ConfigurationError
-from embedder.index.rebuilding import delete_snapshots, save_snapshots
+from embedder.index.offline.rebuilding import delete_snapshots, save_snapshots
 from embedder.index.storage.disk.atomic_files import raising_not_written
 from embedder.index.storage.inspection import Inspection
 from embedder.index.storage.stored_rows import check_rows, rebuild_rows

@@ -13,9 +13,16 @@ from deployments.operations.stored_index import StoredIndex
 from embedder.core.errors import ConfigurationError, InvalidInput
 from embedder.index.backup import Backup, find_parts
 from embedder.index.contract.checks import check_name
-from embedder.index.copying import Copy, Part, Progress, discard_copies, free_identity, run_copy
+from embedder.index.offline.copying import (
+    Copy,
+    Part,
+    Progress,
+    discard_copies,
+    free_identity,
+    run_copy,
+)
 from embedder.index.parquet import part_of, write_part
-from embedder.index.points_digest import PointsDigest
+from embedder.index.storage.points_digest import PointsDigest
 from embedder.index.storage.reader import Snapshot
 from embedder.index.storage.staging import find_staged, is_staged_name
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 
 from embedder.index.contract.points import PointField, Points, Query
+from embedder.index.contract.texts import TextQuery
 
 LIMIT_VARIABLE = "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH"
 """Ray reads the variable when a process starts; the value of the receiving process applies."""
@@ -50,6 +51,11 @@ def query_bytes(query: Query) -> int:
     """Return the estimated bytes of a query or of its answer, whichever is larger."""
     width = TYPICAL_WIDTH if query.vector is None else len(query.vector)
     return max(4 * width, records_bytes(query.top_k, query.include, width))
+
+
+def text_query_bytes(query: TextQuery) -> int:
+    """Return the estimated bytes of a query by words or of its answer, whichever is larger."""
+    return max(len(query.text), records_bytes(query.top_k, query.include))
 
 
 def records_bytes(count: int, include: Sequence[PointField], width: int = TYPICAL_WIDTH) -> int:

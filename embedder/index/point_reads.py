@@ -160,7 +160,7 @@ def _search(shard: Shard, queries: Sequence[Query]) -> list[list[Hit]]:
     def read(collection: OpenCollection) -> list[list[Hit]]:
         return Searcher(collection, shard.store, shard.settings).search(queries)
 
-    return _read(shard, queries[0].collection, read)
+    return read_again(shard, queries[0].collection, read)
 
 
 def _read_rows(
@@ -169,7 +169,7 @@ def _read_rows(
     consistency: Consistency,
     read: Callable[[OpenCollection, Reader], T],
 ) -> T:
-    """Call ``read`` for the collection of this name, and a reader of its rows; see `_read`."""
+    """Call ``read`` for the collection of this name, and a reader of its rows; see `read_again`."""
 
     def with_reader(collection: OpenCollection) -> T:
         if consistency == "stale":
@@ -180,10 +180,10 @@ def _read_rows(
                 return read(collection, reader)
         return read(collection, shard.store.reader)
 
-    return _read(shard, name, with_reader)
+    return read_again(shard, name, with_reader)
 
 
-def _read(shard: Shard, name: str, read: Callable[[OpenCollection], T]) -> T:
+def read_again(shard: Shard, name: str, read: Callable[[OpenCollection], T]) -> T:
     """Call ``read`` for the collection of this name, again if it was deleted in the meantime."""
     while True:
         collection = shard.find(name)

@@ -20,6 +20,7 @@ from embedder.index import (
     point_reads,
     point_writes,
     reembedding,
+    text_reads,
 )
 from embedder.index.contract.health import IndexHealth, IndexStats, health_of
 from embedder.index.shard import Shard
@@ -116,6 +117,8 @@ class VectorIndex:
     count = _of_collection(point_reads.count)
     scroll = _of_collection(point_reads.scroll)
     search = _of_shard(point_reads.search)
+    text_statistics = _of_collection(text_reads.text_statistics)
+    search_text = _of_shard(text_reads.search_text)
 
     upsert = _of_collection(point_writes.upsert)
     delete_points = _of_collection(point_writes.delete_points)

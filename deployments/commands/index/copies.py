@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from deployments.commands.arguments import Commands, add_command
 from deployments.commands.index.checks import STORE_HELP
 from deployments.commands.progress import bar
-from embedder.index.copying import Progress
+from embedder.index.offline.copying import Progress
 
 
 def add_copy(actions: Commands) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -142,6 +143,9 @@ class Store(Protocol):
 
     def collections(self) -> list[CollectionRow]:
         """Return all collections with a name that clients can use."""
+
+    def pinned(self) -> AbstractContextManager[Reader]:
+        """Yield a reader of one moment, for one thread; see `ChangeLog.pinned`."""
 
     def submit(self, write: Write[T], *, frees: bool = False) -> Future[T]:
         """Queue a write; the future gets the result of its effect, or the error of the write.

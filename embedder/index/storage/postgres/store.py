@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 
+from embedder.index.storage.change_log import PinnedReader
 from embedder.index.storage.postgres.change_log import PostgresLog
 from embedder.index.storage.postgres.connection.idle_connections import IdleConnections
 from embedder.index.storage.postgres.reading import PostgresReader
@@ -65,6 +67,10 @@ class PostgresStore:
     def submit(self, write: Write[T], *, frees: bool = False) -> Future[T]:
         """Queue a write; see `Store.submit`."""
         return self._committer.submit(write)
+
+    def pinned(self) -> AbstractContextManager[PinnedReader]:
+        """Yield a reader of one moment; see `Store.pinned`."""
+        return self.log.pinned()
 
     def run_exclusively(self, read: Callable[[], T]) -> T:
         """Run ``read`` in the writer thread, between two writes."""

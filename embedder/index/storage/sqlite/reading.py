@@ -66,6 +66,12 @@ class SqliteReader:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
 
+    @contextmanager
+    def pinned(self) -> Iterator[SqlitePinnedReader]:
+        """Yield a reader of the rows at one moment; see `snapshot`."""
+        with self.snapshot() as moment:
+            yield SqlitePinnedReader(self._path, moment)
+
     def collections(self) -> list[CollectionRow]:
         """Return all collections with a name that clients can use."""
         with self._connection() as db:
@@ -193,6 +199,23 @@ class SqliteReader:
                     self._free.append(connection)
             if self._closed:
                 connection.close()
+
+
+class SqlitePinnedReader(SqliteReader):
+    """Reads the rows of one moment, for one thread."""
+
+    def __init__(self, path: Path, moment: SqliteSnapshot) -> None:
+        super().__init__(path)
+        self._moment = moment
+
+    @contextmanager
+    def snapshot(self) -> Iterator[SqliteSnapshot]:
+        """Yield the rows at the moment of this reader."""
+        yield self._moment
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        yield self._moment.db
 
 
 def _selection(columns: str, condition: Filter | None, also: str = "") -> tuple[str, list[str]]:

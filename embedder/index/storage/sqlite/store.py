@@ -10,6 +10,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,6 +111,10 @@ class SqliteStore:
     def collections(self) -> list[CollectionRow]:
         """Return all collections with a name that clients can use."""
         return [self._repair_count(row) for row in self.reader.collections()]
+
+    def pinned(self) -> AbstractContextManager[SqliteReader]:
+        """Yield a reader of one moment; see `Store.pinned`."""
+        return self.reader.pinned()
 
     def reclaim(self, spared: Collection[int]) -> None:
         """Start to release the space of deleted points and collections; see `Store.reclaim`."""

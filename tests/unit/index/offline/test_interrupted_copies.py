@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from embedder.core.errors import ConfigurationError
-from embedder.index import copying, sharding
+from embedder.index import sharding
 from embedder.index.contract.points import Spec
-from embedder.index.copying import PREFIX, Copy, free_identity
+from embedder.index.offline import copying
+from embedder.index.offline.copying import PREFIX, Copy, free_identity
 from embedder.index.storage.protocol import Store, Transaction
-from tests.unit.index.copying.conftest import CHUNK
-from tests.unit.index.copying.shards import SPEC, Shards, copy
+from tests.unit.index.offline.conftest import CHUNK
+from tests.unit.index.offline.shards import SPEC, Shards, copy
 from tests.unit.index.storage.contract.stores import commit, rows_of
 
 

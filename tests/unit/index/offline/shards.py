@@ -10,7 +10,7 @@ from typing import Any
 
 from embedder.index import sharding
 from embedder.index.contract.points import Metric, Spec, StoredModel
-from embedder.index.copying import PREFIX, Copy, Part, run_copy
+from embedder.index.offline.copying import PREFIX, Copy, Part, run_copy
 from embedder.index.storage.protocol import Store, Transaction
 from embedder.index.storage.reader import Snapshot
 from embedder.index.storage.records import CollectionRow

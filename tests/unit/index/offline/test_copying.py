@@ -15,8 +15,8 @@ from embedder.core.errors import ConfigurationError, InvalidInput
 from embedder.core.storage_errors import StorageDamaged
 from embedder.index import sharding
 from embedder.index.contract.points import Spec
-from embedder.index.copying import PREFIX, Copy, Part, free_identity, run_copy
-from tests.unit.index.copying.shards import SPEC, Shards, copy, existing
+from embedder.index.offline.copying import PREFIX, Copy, Part, free_identity, run_copy
+from tests.unit.index.offline.shards import SPEC, Shards, copy, existing
 
 
 @pytest.mark.parametrize("shards", [1, 3])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from embedder.index.storage.sqlite import snapshot as sqlite_snapshot
-from tests.unit.index.copying.shards import Shards
+from tests.unit.index.offline.shards import Shards
 from tests.unit.index.storage.contract.stores import STORES
 
 CHUNK = 7

@@ -1,0 +1,66 @@
+"""Searches texts by their words in several shards.
+
+All shards first tell the statistics of the queries' terms, and then score their texts by the sum of
+these, so that a text has the same score in any number of shards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from deployments.index.client import RemoteShard, ShardedHits
+from deployments.index.gathering import answers_of
+from deployments.rpc.pickled_rows import PickledRows
+from embedder.core.deadline import Deadline
+from embedder.index.contract.points import Hit
+from embedder.index.contract.texts import TextQuery, merge_statistics
+from embedder.index.vector_index import VectorIndex
+
+
+async def search_texts(
+    shards: Sequence[RemoteShard],
+    queries: Sequence[TextQuery],
+    *,
+    complete: bool,
+    deadline: Deadline,
+) -> ShardedHits:
+    """Answer queries of one creation of one collection, all of one consistency.
+
+    With ``complete``, a shard that does not answer fails the search; else its hits are missing, and
+    its texts do not count in the statistics.
+
+    Raises:
+        StaleCollection: only some of the shards have the collection.
+        EmbedderError: no shard answered or, with ``complete``, not every shard.
+    """
+    first = queries[0]
+    given = ([query.text for query in queries], first.identity, first.consistency)
+    parts = await answers_of(
+        shards,
+        (
+            shard.call(deadline, VectorIndex.text_statistics, first.collection, *given)
+            for shard in shards
+        ),
+        first.consistency,
+        complete=complete,
+    )
+    statistics = merge_statistics([*parts.values()])
+    asked = [replace(query, statistics=statistics) for query in queries]
+    found = await answers_of(
+        [*parts],
+        (shard.search_text(asked, deadline) for shard in parts),
+        first.consistency,
+        complete=complete,
+    )
+    hits = [
+        _merge(query, [one.hits[row] for one in found.values()])
+        for row, query in enumerate(queries)
+    ]
+    missing = [shard.name for shard in shards if shard not in found]
+    return ShardedHits(hits, missing, max(one.sent_s for one in found.values()))
+
+
+def _merge(query: TextQuery, lists: Sequence[PickledRows[Hit]]) -> PickledRows[Hit]:
+    hits = sorted((hit for one in lists for hit in one), key=lambda hit: (-hit.score, hit.id))
+    return PickledRows.of(Hit, hits[: query.top_k])

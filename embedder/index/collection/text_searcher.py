@@ -1,0 +1,117 @@
+"""Searches the texts of one collection by BM25, in the rows of one moment."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.index.contract.points import PAYLOAD, Hit, Payload
+from embedder.index.contract.response_budget import ResponseBudget
+from embedder.index.contract.texts import TextQuery, TextStatistics
+from embedder.index.lexical.analyzer import terms_of
+from embedder.index.lexical.bm25 import Postings, scores
+from embedder.index.storage.reader import Reader
+from embedder.index.storage.row_encoding import decode_metadata
+
+TIES = 10_000
+"""The most hits of one score that are ordered by their ids, from the first inserted one on."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextSearcher:
+    """Searches the texts of a collection; ``reader`` sees one moment."""
+
+    reader: Reader
+    collection: int
+    width: int | None
+
+    def statistics(self, texts: Sequence[str]) -> TextStatistics:
+        """Return the statistics of the collection for the terms of these texts."""
+        terms = sorted({term for text in texts for term in terms_of(text)})
+        rows = self._scanned(terms)
+        return TextStatistics(rows[0], rows[1], {term: len(rows[2][term]) for term in terms})
+
+    def search(self, query: TextQuery) -> list[Hit]:
+        """Return the hits of a query.
+
+        Raises:
+            LimitExceeded: the hits take more than ``max_bytes`` in a response.
+            StorageDamaged: a row that was found fails its checksum.
+        """
+        terms = terms_of(query.text)
+        statistics = query.statistics or self.statistics([query.text])
+        pks, found = scores(terms, self._scanned(sorted(set(terms)))[2], statistics)
+        kept = self._kept(query, pks, found)
+        chosen, scored = self._best(query, pks[kept], found[kept])
+        return self._hits(query, chosen, scored)
+
+    def _scanned(self, terms: Sequence[str]) -> tuple[int, int, dict[str, Postings]]:
+        rows: dict[str, list[tuple[int, int, int]]] = {term: [] for term in terms}
+        after, more, documents, length = 0, True, 0, 0
+        while more:
+            budget = ResponseBudget(("text",))
+            page, more = self.reader.page(self.collection, after, 1000, None, budget)
+            for point in page:
+                after = point.pk
+                counts = Counter(terms_of(point.text or ""))
+                documents, length = documents + bool(counts), length + counts.total()
+                for term in terms:
+                    if counts[term]:
+                        rows[term].append((point.pk, counts[term], counts.total()))
+        arrays = {term: np.array(one, np.int64).reshape(-1, 3) for term, one in rows.items()}
+        return documents, length, arrays
+
+    def _kept(
+        self, query: TextQuery, pks: NDArray[np.int64], found: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
+        kept = np.ones(len(pks), np.bool_)
+        if query.threshold is not None:
+            kept &= found >= query.threshold
+        if query.filter is not None:
+            pairs, _ = self.reader.matching(self.collection, query.filter)
+            kept &= np.isin(pks, pairs[:, 0])
+        return kept
+
+    def _best(
+        self, query: TextQuery, pks: NDArray[np.int64], found: NDArray[np.float64]
+    ) -> tuple[list[Payload], list[float]]:
+        """Return the best points and their scores; equal scores are in the order of the ids."""
+        if not len(pks):
+            return [], []
+        top = min(query.top_k, len(pks))
+        _budget(query, self.width).check(top)
+        least = np.partition(found, len(pks) - top)[len(pks) - top]
+        above, level = np.flatnonzero(found > least), np.flatnonzero(found == least)
+        at = np.concatenate([above, level[: max(TIES, top)]])
+        by_pk = dict(zip(pks[at].tolist(), found[at].tolist(), strict=True))
+        named = self.reader.payloads(self.collection, list(by_pk), ResponseBudget(()))
+        order = sorted(named.values(), key=lambda one: (-by_pk[one.pk], one.id))[:top]
+        return order, [by_pk[one.pk] for one in order]
+
+    def _hits(
+        self, query: TextQuery, chosen: Sequence[Payload], scored: Sequence[float]
+    ) -> list[Hit]:
+        hits = [Hit(one.id, score, None) for one, score in zip(chosen, scored, strict=True)]
+        pks = [one.pk for one in chosen]
+        if any(field in PAYLOAD for field in query.include):
+            stored = self.reader.payloads(self.collection, pks, _budget(query, self.width))
+            for hit, pk in zip(hits, pks, strict=True):
+                hit.text = stored[pk].text
+                if "metadata" in query.include:
+                    hit.metadata = decode_metadata(stored[pk].metadata)
+        if "vector" in query.include and hits and self.width is not None:
+            _, _, vectors = self.reader.vectors(
+                self.collection, np.array(pks, np.int64), self.width
+            )
+            for hit, vector in zip(hits, vectors, strict=True):
+                hit.vector = vector
+        return hits
+
+
+def _budget(query: TextQuery, width: int | None) -> ResponseBudget:
+    field = f"{query.field.removesuffix('text')}top_k"
+    return ResponseBudget(query.include, max_bytes=query.max_bytes, width=width, field=field)
