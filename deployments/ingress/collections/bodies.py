@@ -11,7 +11,7 @@ from deployments.ingress.routing.parameters import CollectionPath
 from deployments.ingress.wire.fields import Body, JsonObject, examples
 from deployments.ingress.wire.inputs import VectorField
 from embedder.index.contract.kinds import IndexKind
-from embedder.index.contract.limits import MAX_PAGE, MAX_TOP_K, MAX_WIDTH
+from embedder.index.contract.limits import MAX_PAGE, MAX_WIDTH
 from embedder.index.contract.points import Consistency, Metric, PointField
 
 CollectionName = Annotated[str, CollectionPath(alias="name")]
@@ -86,44 +86,6 @@ class IncludeBody(Body):
         max_length=MAX_INCLUDED,
         fail_fast=True,
         description="fields of each point to return beside its id",
-    )
-
-
-class QueryBody(FilterBody, IncludeBody):
-    """One query: a text, a vector, or the id of a point whose neighbours are searched."""
-
-    text: str | None = None
-    vector: VectorField = None
-    id: str | None = None
-    top_k: int = Field(10, ge=1, le=MAX_TOP_K, strict=True)
-    score_threshold: float | None = Field(
-        None, allow_inf_nan=False, description="leave out points with a lower score"
-    )
-    diversity: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="weight of the diversity of results (maximal marginal relevance); 0: plain "
-        "search",
-    )
-
-
-class SearchBody(QueryBody, ReadBody):
-    """The body of ``POST …/search``: one query, or several under ``queries``."""
-
-    model_config = examples(
-        {"text": "greeting", "top_k": 3},
-        {"text": "greeting", "filter": {"lang": "en"}, "include": ["metadata"]},
-        {"text": "greeting", "diversity": 0.5},
-        {"queries": [{"text": "greeting"}, {"id": "a", "top_k": 3}]},
-    )
-
-    queries: list[QueryBody] | None = Field(None, fail_fast=True)
-    model: str | None = None
-    complete: bool = Field(
-        False,
-        strict=True,
-        description="fail if a shard does not answer, instead of leaving out its points",
     )
 
 
@@ -215,13 +177,6 @@ class Point(BaseModel):
     vector: list[float] | None = None
 
 
-class Result(Point):
-    """A point that was found; a larger ``score`` is nearer."""
-
-    score: float
-    distance: float | None = None
-
-
 class PointsAnswer(BaseModel):
     """Points; ids without a point are left out."""
 
@@ -232,14 +187,3 @@ class PageAnswer(PointsAnswer):
     """A page of points; ``cursor`` is null on the last page."""
 
     cursor: str | None
-
-
-class SearchAnswer(BaseModel):
-    """The results of one query, or a list of results for ``queries``.
-
-    If shards did not answer, ``partial`` is true and ``missing`` names them.
-    """
-
-    results: list[Result] | list[list[Result]]
-    partial: bool
-    missing: list[str] = Field(default_factory=list)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -11,26 +11,34 @@ from typing import Any
 from starlette.responses import Response
 
 from deployments.index.client import ShardedHits
-from deployments.ingress.collections.bodies import (
-    CollectionName,
+from deployments.ingress.collections.bodies import CollectionName
+from deployments.ingress.collections.embedding import Contents
+from deployments.ingress.collections.reranking import find_scorers, rerank_hits
+from deployments.ingress.collections.search_bodies import (
+    HitField,
     QueryBody,
     SearchAnswer,
     SearchBody,
 )
-from deployments.ingress.collections.embedding import Contents
+from deployments.ingress.collections.search_queries import index_query, queries_of
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.middleware.large_bodies import convert_body
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.search_admission import key_of
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.answer_size import check_response_size
-from deployments.ingress.wire.inputs import check_count
 from deployments.ingress.wire.json_bodies import json_response
 from deployments.settings.access import Scope
-from embedder.core.errors import InvalidInput, Unavailable, UnknownCollection
-from embedder.core.types import Priority, Vectors
-from embedder.index.contract.filter_parsing import parse
-from embedder.index.contract.points import CollectionInfo, Consistency, Hit, PointField, Query
+from embedder.core.errors import Unavailable, UnknownCollection
+from embedder.core.types import Priority
+from embedder.index.contract.points import CollectionInfo, Hit, Query
+from embedder.index.ranking.ranked_hits import (
+    Component,
+    ComponentScore,
+    RankedHit,
+    found_by,
+    select,
+)
 
 JSON_PER_PICKLED_BYTE = 6
 """The most bytes of JSON for a byte of pickled hits: a control character is escaped by six."""
@@ -45,18 +53,46 @@ async def search(
     """Find the nearest points of one query or of several.
 
     If an index shard does not answer, its points are left out, ``partial`` is true and ``missing``
-    names the shard; with ``complete`` the search fails instead.
+    names the shard; with ``complete`` the search fails instead. A search with ``rerank`` fails if
+    the model cannot read the texts of all hits.
     """
-    queries, prefixes = _queries(body, service.settings.limits.max_queries)
+    queries, prefixes = queries_of(body, service.settings.limits)
     if body.model is not None:
         service.models.check(body.model)
+    scorers = await find_scorers(service, queries, prefixes, context.deadline)
     contents = await convert_body(context, Contents.of, queries, prefixes)
     wanted = [
-        _query(name, query, prefix, vector, field, body.consistency)
+        index_query(name, query, prefix, vector, field, body.consistency)
         for query, prefix, vector, field in zip(
             queries, prefixes, contents.vectors, contents.fields, strict=True
         )
     ]
+    found = await _found(body, service, context, contents, wanted)
+    results: list[Iterator[dict[str, Any]]]
+    if scorers or any("scores" in query.include for query in queries):
+        lists = [found_by("dense", await hits.unpickled()) for hits in found.hits]
+        lists = await rerank_hits(service, scorers, queries, lists, context.deadline)
+        results = list(map(_ranked_results, queries, lists))
+    else:
+        # Iterators, so that each hit is unpickled and written in turn, and other requests can run.
+        results = list(map(_results, queries, found.hits))
+    expected_bytes = JSON_PER_PICKLED_BYTE * sum(hits.pickled_bytes for hits in found.hits)
+    response = await json_response(_answer(body, results, found.missing), expected_bytes)
+    return check_response_size("top_k", response, service.settings.limits)
+
+
+async def _found(
+    body: SearchBody,
+    service: Service,
+    context: RequestContext,
+    contents: Contents,
+    wanted: Sequence[Query],
+) -> ShardedHits:
+    """Return the hits of the queries, whose texts are embedded first.
+
+    Raises:
+        EmbedderError: as `SearchAdmission.search` and `Service.embed_for`.
+    """
     keys = [key_of(query, contents.texts.get(row)) for row, query in enumerate(wanted)]
     run = partial(
         service.search_admission.search,
@@ -68,54 +104,22 @@ async def search(
     async def run_by_text(collection: CollectionInfo | None) -> ShardedHits:
         return await run(await _embedded(service, context, body, contents, wanted, collection))
 
-    if contents.texts:
-        service.search_admission.check(wanted, keys)
-        found = await service.index.reading(body.consistency).collection_cache.run(
-            name, run_by_text, deadline=context.deadline, texts=True
-        )
-    else:
-        found = await run(wanted)
-    expected_bytes = JSON_PER_PICKLED_BYTE * sum(hits.pickled_bytes for hits in found.hits)
-    response = await json_response(_answer(body, queries, found), expected_bytes)
-    return check_response_size("top_k", response, service.settings.limits)
+    if not contents.texts:
+        return await run(wanted)
+    service.search_admission.check(wanted, keys)
+    return await service.index.reading(body.consistency).collection_cache.run(
+        wanted[0].collection, run_by_text, deadline=context.deadline, texts=True
+    )
 
 
-def _answer(body: SearchBody, queries: Sequence[QueryBody], found: ShardedHits) -> dict[str, Any]:
-    # Iterators, so that each hit is unpickled and written in turn, and other requests can run.
-    results = [
-        (_result(hit, query.include) for hit in hits)
-        for query, hits in zip(queries, found.hits, strict=True)
-    ]
+def _answer(
+    body: SearchBody, results: Sequence[Iterator[dict[str, Any]]], missing: list[str]
+) -> dict[str, Any]:
     answer: dict[str, Any] = {
-        "results": results[0] if body.queries is None else results,
-        "partial": bool(found.missing),
+        "results": results[0] if body.queries is None else list(results),
+        "partial": bool(missing),
     }
-    return {**answer, "missing": found.missing} if found.missing else answer
-
-
-def _queries(body: SearchBody, most: int) -> tuple[Sequence[QueryBody], Sequence[str]]:
-    """Return the queries of a body, and what precedes the fields of each in errors.
-
-    Raises:
-        InvalidInput: there are none or too many, or a query is incomplete.
-    """
-    queries: Sequence[QueryBody] = [body] if body.queries is None else body.queries
-    check_count("queries", len(queries), most)
-    prefixes = [""] if body.queries is None else [f"queries[{row}]." for row in range(len(queries))]
-    beside = QueryBody.model_fields.keys() & body.model_fields_set
-    if body.queries is not None and beside:
-        raise InvalidInput("queries", f"cannot stand beside {sorted(beside)}: put these into each")
-    for query, prefix in zip(queries, prefixes, strict=True):
-        if (query.text is None) + (query.vector is None) + (query.id is None) != 2:
-            raise _not_one_of_three(query, prefix)
-    return queries, prefixes
-
-
-def _not_one_of_three(query: QueryBody, prefix: str) -> InvalidInput:
-    given = [name for name in ("text", "vector", "id") if getattr(query, name) is not None]
-    if given:
-        return InvalidInput(f"{prefix}{given[1]}", f"must be one of {given}")
-    return InvalidInput(prefix.rstrip(".") or "text", "must have a text, a vector or an id")
+    return {**answer, "missing": missing} if missing else answer
 
 
 async def _embedded(
@@ -148,32 +152,27 @@ async def _embedded(
     ]
 
 
-def _query(
-    name: str,
-    query: QueryBody,
-    prefix: str,
-    vector: Vectors | None,
-    field: str,
-    consistency: Consistency,
-) -> Query:
-    return Query(
-        collection=name,
-        vector=vector,
-        top_k=query.top_k,
-        field=field,
-        id=query.id,
-        filter=None if query.filter is None else parse(query.filter, f"{prefix}filter"),
-        threshold=query.score_threshold,
-        diversity=query.diversity,
-        include=tuple(query.include),
-        consistency=consistency,
+def _results(query: QueryBody, hits: Iterable[Hit]) -> Iterator[dict[str, Any]]:
+    return (_result(hit, hit.score, query.include) for hit in hits)
+
+
+def _ranked_results(query: QueryBody, hits: Sequence[RankedHit]) -> Iterator[dict[str, Any]]:
+    threshold = query.score_threshold if query.rerank else None
+    return (
+        _result(one.hit, one.score, query.include, one.components)
+        for one in select(hits, query.top_k, threshold)
     )
 
 
-def _result(hit: Hit, include: Sequence[PointField]) -> dict[str, Any]:
-    result: dict[str, Any] = {"id": hit.id, "score": hit.score}
+def _result(
+    hit: Hit,
+    score: float | None,
+    include: Sequence[HitField],
+    scores: Mapping[Component, ComponentScore | None] | None = None,
+) -> dict[str, Any]:
+    result: dict[str, Any] = {"id": hit.id, "score": score}
     if hit.distance is not None:
         result["distance"] = hit.distance
     for name in include:
-        result[name] = getattr(hit, name)
+        result[name] = scores if name == "scores" else getattr(hit, name)
     return result

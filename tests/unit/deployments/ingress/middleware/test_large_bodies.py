@@ -10,7 +10,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from deployments.ingress.collections import points
-from deployments.ingress.collections.bodies import DeleteBody, FetchBody, SearchBody, UpsertBody
+from deployments.ingress.collections.bodies import DeleteBody, FetchBody, UpsertBody
+from deployments.ingress.collections.search_bodies import SearchBody
 from deployments.ingress.middleware import body
 from deployments.ingress.middleware.large_bodies import (
     INLINE_BYTES,

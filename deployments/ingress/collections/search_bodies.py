@@ -1,0 +1,122 @@
+"""The bodies of searches, and of their responses."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from deployments.ingress.collections.bodies import MAX_INCLUDED, FilterBody, Point, ReadBody
+from deployments.ingress.wire.fields import Body, examples
+from deployments.ingress.wire.inputs import VectorField
+from embedder.index.contract.limits import MAX_TOP_K
+
+HitField = Literal["vector", "text", "metadata", "scores"]
+"""A field of a hit that a response may include."""
+
+RerankMethod = Literal["cross-encoder"]
+"""How a model compares a query with the text of a point."""
+
+
+class RerankBody(Body):
+    """How the hits of a search are ordered again, by a model that reads their texts."""
+
+    model: str | None = Field(
+        None, description="a served model with scores; default: the first one"
+    )
+    candidates: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_TOP_K,
+        strict=True,
+        description="hits of the search that the model reads, at least top_k; default: 4 times "
+        "top_k, 50 to 1,000",
+    )
+    method: RerankMethod = Field(
+        "cross-encoder", description="cross-encoder: reads the query and a text together"
+    )
+
+
+class QueryBody(FilterBody):
+    """One query: a text, a vector, or the id of a point whose neighbours are searched.
+
+    Where ``rerank`` is given, a text may stand beside a vector: the vector searches.
+    """
+
+    text: str | None = None
+    vector: VectorField = None
+    id: str | None = None
+    top_k: int = Field(10, ge=1, le=MAX_TOP_K, strict=True)
+    score_threshold: float | None = Field(
+        None, allow_inf_nan=False, description="leave out points with a lower score"
+    )
+    diversity: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="weight of the diversity of results (maximal marginal relevance); 0: plain "
+        "search",
+    )
+    rerank: RerankBody | None = Field(
+        None, description="order the hits again by a model that reads the query and their texts"
+    )
+    include: list[HitField] = Field(
+        default_factory=list,
+        max_length=MAX_INCLUDED,
+        fail_fast=True,
+        description="fields of each hit to return beside its id and score; scores: the score and "
+        "the rank in each list",
+    )
+
+
+class SearchBody(QueryBody, ReadBody):
+    """The body of ``POST …/search``: one query, or several under ``queries``."""
+
+    model_config = examples(
+        {"text": "greeting", "top_k": 3},
+        {"text": "greeting", "filter": {"lang": "en"}, "include": ["metadata"]},
+        {"text": "greeting", "diversity": 0.5},
+        {"text": "greeting", "rerank": {"candidates": 100}, "include": ["text", "scores"]},
+        {"queries": [{"text": "greeting"}, {"id": "a", "top_k": 3}]},
+    )
+
+    queries: list[QueryBody] | None = Field(None, fail_fast=True)
+    model: str | None = None
+    complete: bool = Field(
+        False,
+        strict=True,
+        description="fail if a shard does not answer, instead of leaving out its points",
+    )
+
+
+class ListScore(BaseModel):
+    """The score of a hit in one list, and its rank there, from 1."""
+
+    score: float
+    rank: int
+
+
+class Scores(BaseModel):
+    """The scores of a hit; null: it is not in that list."""
+
+    dense: ListScore | None = Field(None, description="of the vectors")
+    rerank: ListScore | None = Field(None, description="of the model that reads the texts")
+
+
+class Result(Point):
+    """A point that was found; a larger ``score`` is nearer."""
+
+    score: float | None = Field(description="null: reranked, but the point has no text")
+    distance: float | None = None
+    scores: Scores | None = None
+
+
+class SearchAnswer(BaseModel):
+    """The results of one query, or a list of results for ``queries``.
+
+    If shards did not answer, ``partial`` is true and ``missing`` names them.
+    """
+
+    results: list[Result] | list[list[Result]]
+    partial: bool
+    missing: list[str] = Field(default_factory=list)

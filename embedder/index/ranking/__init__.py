@@ -1,0 +1,1 @@
+"""The order of hits by scores of several kinds."""

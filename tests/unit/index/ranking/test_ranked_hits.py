@@ -1,0 +1,54 @@
+"""The order of hits by the scores of a model that has read some of them."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedder.index.contract.points import Hit
+from embedder.index.ranking.ranked_hits import ComponentScore, found_by, rerank, select
+
+SCORES = st.lists(st.none() | st.sampled_from([-1.5, -0.0, 0.0, 0.5, 2.0]), max_size=12)
+
+
+def hits_of(scores: list[float | None]) -> list[Hit]:
+    """Return a hit for each score, the nearest first."""
+    return [Hit(f"p{row}", -float(row), None) for row in range(len(scores))]
+
+
+def expected_order(scores: list[float | None]) -> list[int]:
+    """Return the rows by repeated search for the largest score; those without one follow."""
+    left, order = list(range(len(scores))), list[int]()
+    while any(scores[row] is not None for row in left):
+        best = max(score for row in left if (score := scores[row]) is not None)
+        order.append(next(row for row in left if scores[row] == best))
+        left.remove(order[-1])
+    return order + left
+
+
+@given(SCORES)
+def test_hits_are_ordered_by_score_and_those_without_one_come_last(
+    scores: list[float | None],
+) -> None:
+    found = rerank(found_by("dense", hits_of(scores)), scores)
+
+    assert [one.hit.id for one in found] == [f"p{row}" for row in expected_order(scores)]
+    for rank, one in enumerate(found, 1):
+        row = int(one.hit.id[1:])
+        expected = None if one.score is None else ComponentScore(one.score, rank)
+        assert one.score == scores[row]
+        assert one.components == {"dense": ComponentScore(-row, row + 1), "rerank": expected}
+
+
+@given(SCORES, st.integers(1, 13), st.none() | st.sampled_from([-2.0, 0.0, 0.5, 3.0]))
+def test_the_threshold_is_that_of_the_last_scores(
+    scores: list[float | None], top_k: int, threshold: float | None
+) -> None:
+    hits = rerank(found_by("dense", hits_of(scores)), scores)
+    kept = [
+        one
+        for one in hits
+        if threshold is None or (one.score is not None and one.score >= threshold)
+    ]
+
+    assert select(hits, top_k, threshold) == kept[:top_k]
