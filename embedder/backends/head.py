@@ -14,6 +14,7 @@ from torch import nn
 from embedder.backends.checkpoint import Linear, read_tensors, tensor_bytes
 from embedder.backends.pooling import POOLS
 from embedder.core.errors import UnsupportedModel
+from embedder.core.outputs import OutputKind
 from embedder.models.layout import Layout
 from embedder.models.weights import WEIGHTS
 
@@ -25,6 +26,8 @@ _ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 class Head:
     """Maps hidden states to vectors of ``width`` components; its weights take ``memory_bytes``."""
+
+    kind = OutputKind.DENSE
 
     def __init__(self, layout: Layout, *, hidden_width: int, device: torch.device) -> None:
         self._pools = [POOLS[name] for name in layout.pooling]

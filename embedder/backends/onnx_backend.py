@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,8 @@ from embedder.backends.onnx_quantization import quantize_graph, weight_bits
 from embedder.backends.onnx_session import choose_device, open_session
 from embedder.backends.precision import reference_batch
 from embedder.core.errors import ConfigurationError, UnsupportedModel
-from embedder.core.types import TokenBatch, Vectors
+from embedder.core.outputs import OutputKind
+from embedder.core.types import Rows, TokenBatch, Vectors
 from embedder.models.files import ModelFiles
 from embedder.settings.model import BackendSettings
 
@@ -49,6 +50,8 @@ class OnnxBackend:
         self.device = device
         self.dtype = dtype
         self.width = head.width
+        self.outputs: tuple[OutputKind, ...] = (head.kind,)
+        self.token_width = 0
         self.max_batch_tokens = 2048 if device == "cpu" else 32_768
         self.memory_bytes = forward.memory_bytes + head.memory_bytes
         self.notes = forward.notes
@@ -94,6 +97,12 @@ class OnnxBackend:
             with torch.inference_mode():
                 vectors: Vectors = self._head(hidden, lengths).numpy()
         return vectors
+
+    def compute(
+        self, tokens: TokenBatch, kinds: Collection[OutputKind]
+    ) -> Mapping[OutputKind, Rows]:
+        """Return the results of each of ``kinds``, which are among ``outputs``."""
+        return {kind: self.encode(tokens) for kind in kinds}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.core.outputs import ActivationName, OutputKind
+from embedder.core.outputs import ActivationName, OutputKind, RaggedRows
 from embedder.core.pairs import Pair, PairRow
 from embedder.core.tracing import SpanContext
 
@@ -19,6 +19,9 @@ SimilarityName = Literal["cosine", "dot", "euclidean", "squared_euclidean", "man
 
 Vectors = NDArray[np.float32]
 """float32[n, d], one vector per row."""
+
+Rows = Vectors | RaggedRows
+"""The results of n inputs: dense vectors or scores; or, of different lengths, the other kinds."""
 
 TokenRow = NDArray[np.int32]
 """int32[k], the token ids of one input."""
@@ -207,8 +210,10 @@ class ModelInfo:
     the model was trained to be truncated to. ``truncation`` is the end of a long text that is cut
     by default. ``notes`` are sentences for the operator about decisions while loading.
 
-    ``outputs`` are what it computes: of scores, ``labels`` names each, and ``activation`` is the
-    function that its files apply to them.
+    ``outputs`` are what it computes, the default one first, of which ``width`` is the width. Of
+    scores, ``labels`` names each, and ``activation`` is the function that its files apply to them.
+    Sparse weights are those of ids below ``vocabulary_size``; a token vector has ``token_width``
+    components.
     """
 
     name: str
@@ -235,3 +240,4 @@ class ModelInfo:
     outputs: tuple[OutputKind, ...] = (OutputKind.DENSE,)
     labels: tuple[str, ...] = ()
     activation: ActivationName = "identity"
+    token_width: int = 0

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from embedder.backends.protocol import Backend
 from embedder.batching.tuning import Tuning, tune
 from embedder.core.errors import BackendFailure, ConfigurationError
-from embedder.core.outputs import OutputKind
 from embedder.core.types import ModelInfo, TokenBatch
 from embedder.inference.backend import load_backend
 from embedder.inference.memory import BOUNDS, batch_bytes
@@ -143,9 +142,10 @@ def _describe(
         truncation=files.tokenizer_files.truncation,
         memory_bytes=backend.memory_bytes,
         notes=(*files.layout.notes, *backend.notes, *notes),
-        outputs=(OutputKind.SCORES if classifier else OutputKind.DENSE,),
+        outputs=backend.outputs,
         labels=classifier.labels if classifier else (),
         activation=classifier.activation if classifier else "identity",
+        token_width=backend.token_width,
     )
 
 

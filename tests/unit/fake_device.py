@@ -7,7 +7,7 @@ tokenizer is a real one with letters as tokens.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,8 @@ import pytest
 from embedder import EmbedderSettings, EmbeddingGenerator
 from embedder.batching.tuning import Tuning
 from embedder.core.errors import BackendFailure, OutOfMemory
-from embedder.core.types import ModelInfo, TokenBatch, Vectors
+from embedder.core.outputs import OutputKind
+from embedder.core.types import ModelInfo, Rows, TokenBatch, Vectors
 from embedder.inference.loading import LoadedBackend
 from embedder.settings.cache import CacheSettings
 from embedder.settings.model import BatchSettings, ModelSettings
@@ -37,6 +38,8 @@ class Device:
     device = "cpu"
     dtype = "float32"
     width = 4
+    outputs: tuple[OutputKind, ...] = (OutputKind.DENSE,)
+    token_width = 0
     padded = False
     max_batch_tokens = 64
     memory_bytes = 1000
@@ -68,6 +71,12 @@ class Device:
             raise BackendFailure("poison")
         self.batches.append(rows)
         return vectors_of_ids(rows)
+
+    def compute(
+        self, tokens: TokenBatch, kinds: Collection[OutputKind]
+    ) -> Mapping[OutputKind, Rows]:
+        """Return the same vectors for every kind."""
+        return {kind: self.encode(tokens) for kind in kinds}
 
     def block(self) -> None:
         """Close the gate."""

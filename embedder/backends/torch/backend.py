@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +30,8 @@ from embedder.backends.torch.launcher import CONCURRENT_BATCHES, CopyStream, Lau
 from embedder.backends.torch.microbatches import encode_in_microbatches
 from embedder.backends.torch.packed import PackedForward
 from embedder.core.errors import ConfigurationError, UnsupportedModel
-from embedder.core.types import TokenBatch, Vectors
+from embedder.core.outputs import OutputKind
+from embedder.core.types import Rows, TokenBatch, Vectors
 from embedder.models.files import ModelFiles
 from embedder.models.layout import MODULES
 from embedder.settings.model import BackendSettings
@@ -67,6 +68,8 @@ class TorchBackend:
         self.device = str(forward.device)
         self.dtype = dtype
         self.width = head.width
+        self.outputs: tuple[OutputKind, ...] = (head.kind,)
+        self.token_width = 0
         self.max_batch_tokens = 2048 if forward.device.type == "cpu" else 32_768
         self.memory_bytes = forward.memory_bytes + head.memory_bytes
         self.notes = notes
@@ -131,6 +134,12 @@ class TorchBackend:
             if self._threads is None:
                 return self._encode_whole(tokens)
             return encode_in_microbatches(self._encode_whole, tokens, self._threads)
+
+    def compute(
+        self, tokens: TokenBatch, kinds: Collection[OutputKind]
+    ) -> Mapping[OutputKind, Rows]:
+        """Return the results of each of ``kinds``, which are among ``outputs``."""
+        return {kind: self.encode(tokens) for kind in kinds}
 
     @torch.inference_mode()
     def _encode_whole(self, tokens: TokenBatch) -> Vectors:

@@ -15,6 +15,7 @@ import torch
 from embedder.backends.checkpoint import Checkpoint, Linear, tensor_bytes
 from embedder.backends.pooling import cls
 from embedder.core.errors import UnsupportedModel
+from embedder.core.outputs import OutputKind
 
 if TYPE_CHECKING:
     # The GPU benchmark runs where pydantic is not installed.
@@ -44,6 +45,8 @@ _NAMES = {
 
 class ClassifierHead:
     """Maps hidden states to ``width`` scores; its weights take ``memory_bytes``."""
+
+    kind = OutputKind.SCORES
 
     def __init__(
         self, first: Linear, last: Linear, activation: Callable[[torch.Tensor], torch.Tensor]

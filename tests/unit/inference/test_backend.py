@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection, Mapping
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +13,8 @@ import pytest
 
 from embedder.backends.protocol import Backend
 from embedder.core.errors import ConfigurationError, MissingExtra, UnsupportedModel
-from embedder.core.types import TokenBatch, Vectors
+from embedder.core.outputs import OutputKind
+from embedder.core.types import Rows, TokenBatch, Vectors
 from embedder.inference.backend import load_backend
 from embedder.models.files import ModelFiles
 from embedder.settings.model import BackendSettings
@@ -28,6 +30,8 @@ class FakeOnnx:
     name = "onnx"
     device = "cpu"
     width = 32
+    outputs: tuple[OutputKind, ...] = (OutputKind.DENSE,)
+    token_width = 0
     padded = True
     max_batch_tokens = 2048
     memory_bytes = 1
@@ -43,6 +47,11 @@ class FakeOnnx:
         return cls(files, settings)
 
     def encode(self, tokens: TokenBatch) -> Vectors:
+        raise NotImplementedError
+
+    def compute(
+        self, tokens: TokenBatch, kinds: Collection[OutputKind]
+    ) -> Mapping[OutputKind, Rows]:
         raise NotImplementedError
 
 
