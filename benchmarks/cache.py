@@ -23,7 +23,7 @@ import numpy as np
 
 from embedder.cache.memory import MemoryCache
 from embedder.cache.slab import OVERHEAD_BYTES
-from embedder.core.types import Entries
+from embedder.core.entries.entries import Entries
 
 WIDTH = 384
 ENTRIES = 100_000

@@ -25,7 +25,7 @@ import numpy as np
 from embedder.cache.persistent import PersistentCache
 from embedder.cache.store.records import FOREVER, KEY_BYTES, Records
 from embedder.cache.store.sqlite_store import SqliteStore
-from embedder.core.types import Entries
+from embedder.core.entries.entries import Entries
 from embedder.settings.cache import CacheSettings
 
 GB = 1e9

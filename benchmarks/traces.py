@@ -35,9 +35,10 @@ from deployments.settings.service import ServeSettings
 from deployments.tracing.exporter import RequestSpans
 from embedder.cache.memory import MemoryCache
 from embedder.core.deadline import Deadline
+from embedder.core.entries.entries import Entries
 from embedder.core.protocols import Encoding, Tokenizing
 from embedder.core.request import Embeddings, EmbedOptions
-from embedder.core.types import Entries, Input, ModelInfo
+from embedder.core.types import Input, ModelInfo
 from embedder.pipeline.fingerprint import Fingerprinter
 from embedder.pipeline.pipeline import Pipeline
 from embedder.pipeline.stage_executor import Stages

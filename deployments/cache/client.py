@@ -13,8 +13,8 @@ from deployments.rpc.handle_client import Handle, HandleClient
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget, Slots
 from embedder.batching.queue import BatchContext
-from embedder.core.request import CacheHits
-from embedder.core.types import Entries
+from embedder.core.entries.cache_hits import CacheHits
+from embedder.core.entries.entries import Entries
 
 CALL_KEYS = 4096
 """The most keys of one call."""

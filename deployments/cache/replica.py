@@ -17,8 +17,8 @@ from embedder.cache.archive_format import ArchivedModel
 from embedder.cache.opening import open_store
 from embedder.cache.persistent import PersistentCache
 from embedder.cache.store.records import Records
-from embedder.core.request import CacheHits
-from embedder.core.types import Entries
+from embedder.core.entries.cache_hits import CacheHits
+from embedder.core.entries.entries import Entries
 from embedder.settings.cache import CacheSettings
 
 

@@ -11,8 +11,8 @@ from safetensors.numpy import load, save
 
 from embedder.cache.key_table import keys_of
 from embedder.cache.store.records import KEY_BYTES, TAG_BYTES, Records
+from embedder.core.entries.entries import Entries
 from embedder.core.errors import ArchiveError
-from embedder.core.types import Entries
 
 MANIFEST = "manifest.json"
 PART_BYTES = 32 * 2**20

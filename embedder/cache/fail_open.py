@@ -14,9 +14,9 @@ from functools import partial
 
 from embedder.cache.store.circuit_breaker import CircuitBreaker, CircuitState
 from embedder.core.deadline import Deadline
+from embedder.core.entries.cache_hits import CacheHits
+from embedder.core.entries.entries import Entries
 from embedder.core.protocols import Caching
-from embedder.core.request import CacheHits
-from embedder.core.types import Entries
 
 TIMEOUT_S = 0.05
 """About the time to embed a few texts: a longer lookup saves nothing."""

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from embedder.cache.key_table import Slots, Words, keys_of, words_of
 from embedder.cache.slab import Slab, entry_bytes
 from embedder.cache.store.records import FOREVER, TAG_BYTES, Records
-from embedder.core.request import CacheHits
-from embedder.core.types import Entries
+from embedder.core.entries.cache_hits import CacheHits
+from embedder.core.entries.entries import Entries
 
 MAX_ENTRY_SHARE = 0.01
 """Largest share of the budget that one entry may take; a larger one would evict too many."""

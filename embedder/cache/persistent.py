@@ -19,8 +19,8 @@ from embedder.cache.store.lookup import StoreLookup
 from embedder.cache.store.protocol import LocalStore, SharedStore
 from embedder.cache.store.records import Records
 from embedder.cache.write_behind import WriteBehind
-from embedder.core.request import CacheHits
-from embedder.core.types import Entries
+from embedder.core.entries.cache_hits import CacheHits
+from embedder.core.entries.entries import Entries
 from embedder.settings.cache import CacheSettings
 
 

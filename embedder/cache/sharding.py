@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from embedder.cache.fail_open import FailOpenCache, SharedCacheState
 from embedder.cache.store.records import TAG_BYTES
 from embedder.core import rendezvous
-from embedder.core.request import CacheHits
-from embedder.core.types import Entries
+from embedder.core.entries.cache_hits import CacheHits
+from embedder.core.entries.entries import Entries
 
 
 def owners(keys: Sequence[bytes], shards: int) -> NDArray[np.intp]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from embedder.cache.key_table import KeyTable, Slots, Words
 from embedder.cache.recency import Recency
-from embedder.core.types import Entries
+from embedder.core.entries.entries import Entries
 
 OVERHEAD_BYTES = 160
 """Bytes of an entry beside its components: key, places in the table and the order, deadline."""

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from embedder.core.deadline import Deadline
-from embedder.core.request import CacheHits
-from embedder.core.types import Encoded, Entries, Input, Priority, TokenBatch, Tokenized, Truncate
+from embedder.core.entries.cache_hits import CacheHits
+from embedder.core.entries.entries import Entries
+from embedder.core.types import Encoded, Input, Priority, TokenBatch, Tokenized, Truncate
 
 
 class Tokenizing(Protocol):

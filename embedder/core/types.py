@@ -115,50 +115,6 @@ class Tokenized:
 
 
 @dataclass(frozen=True, slots=True)
-class Entries:
-    """The encoded form of n inputs, from which every result is derived; the cache stores entries.
-
-    ``vectors`` is float32[n, d] at full width before normalization, ``token_counts`` is int32[n]
-    and ``truncated`` bool[n].
-    """
-
-    vectors: Vectors
-    token_counts: NDArray[np.int32]
-    truncated: NDArray[np.bool_]
-
-    @classmethod
-    def allocate(cls, count: int, width: int) -> Entries:
-        """Return ``count`` uninitialized rows of ``width`` components."""
-        return cls(
-            np.empty((count, width), np.float32),
-            np.empty(count, np.int32),
-            np.empty(count, np.bool_),
-        )
-
-    def __len__(self) -> int:
-        return len(self.token_counts)
-
-    def take(self, rows: NDArray[np.intp] | slice) -> Entries:
-        """Return copies of the given rows, in the given order; of a slice, views."""
-        return Entries(self.vectors[rows], self.token_counts[rows], self.truncated[rows])
-
-    @classmethod
-    def concatenate(cls, parts: Sequence[Entries]) -> Entries:
-        """Return the rows of one or more parts, in order."""
-        return cls(
-            np.concatenate([part.vectors for part in parts]),
-            np.concatenate([part.token_counts for part in parts]),
-            np.concatenate([part.truncated for part in parts]),
-        )
-
-    def put(self, rows: NDArray[np.intp], source: Entries) -> None:
-        """Overwrite the given rows with the rows of ``source``."""
-        self.vectors[rows] = source.vectors
-        self.token_counts[rows] = source.token_counts
-        self.truncated[rows] = source.truncated
-
-
-@dataclass(frozen=True, slots=True)
 class ReplicaLoad:
     """The load of one replica when it answered.
 

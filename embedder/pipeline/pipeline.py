@@ -14,15 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.core.deadline import NEVER, Deadline
+from embedder.core.entries.distinct_inputs import DistinctInputs
+from embedder.core.entries.entry_results import EntryResults
 from embedder.core.errors import DeadlineExceeded, InvalidInput
 from embedder.core.outputs import OutputKind
-from embedder.core.request import (
-    DistinctInputs,
-    Embeddings,
-    EmbedOptions,
-    EntryResults,
-    Scores,
-)
+from embedder.core.request import Embeddings, EmbedOptions, Scores
 from embedder.core.tracing import step
 from embedder.core.types import Input, ModelInfo, Priority
 from embedder.core.vectors import activate, check_dimensions, truncate_and_normalize

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count, repeat
 
-from embedder.core.request import EntryResults
+from embedder.core.entries.entry_results import EntryResults
 from embedder.core.tracing import SpanContext, current_contexts, step
 
 

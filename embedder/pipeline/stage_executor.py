@@ -12,10 +12,13 @@ from embedder.cache.hit_ratio import HitRatio
 from embedder.cache.memory import MemoryCache
 from embedder.cache.sharding import ShardedCache
 from embedder.core.deadline import Deadline
+from embedder.core.entries.cache_hits import CacheHits
+from embedder.core.entries.distinct_inputs import DistinctInputs
+from embedder.core.entries.entries import Entries
+from embedder.core.entries.entry_results import EntryResults
 from embedder.core.protocols import Encoding, Tokenizing
-from embedder.core.request import CacheHits, DistinctInputs, EntryResults
 from embedder.core.tracing import step
-from embedder.core.types import Encoded, Entries, ModelInfo, Timings, TokenBatch, Tokenized
+from embedder.core.types import Encoded, ModelInfo, Timings, TokenBatch, Tokenized
 from embedder.measurements.pipeline import PipelineStats
 from embedder.pipeline.admission_control import AdmittedTokens
 from embedder.pipeline.chunks import encode_in_chunks

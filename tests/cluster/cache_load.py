@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from deployments.operations.running_service import running_service
-from embedder.core.request import CacheHits
-from embedder.core.types import Entries, Vectors
+from embedder.core.entries.cache_hits import CacheHits
+from embedder.core.entries.entries import Entries
+from embedder.core.types import Vectors
 
 WIDTH = 16
 BATCH = 20

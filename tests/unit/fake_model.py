@@ -16,18 +16,11 @@ from embedder.cache.fail_open import FailOpenCache
 from embedder.cache.memory import MemoryCache
 from embedder.cache.sharding import ShardedCache
 from embedder.core.deadline import Deadline
+from embedder.core.entries.cache_hits import CacheHits
+from embedder.core.entries.entries import Entries
 from embedder.core.pairs import Pair
-from embedder.core.request import CacheHits, EmbedOptions
-from embedder.core.types import (
-    Encoded,
-    Entries,
-    Input,
-    ModelInfo,
-    Priority,
-    TokenBatch,
-    Tokenized,
-    Truncate,
-)
+from embedder.core.request import EmbedOptions
+from embedder.core.types import Encoded, Input, ModelInfo, Priority, TokenBatch, Tokenized, Truncate
 from embedder.pipeline.pipeline import Pipeline
 from embedder.pipeline.stage_executor import Stages
 

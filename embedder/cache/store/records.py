@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.core.types import Entries
+from embedder.core.entries.entries import Entries
 
 KEY_BYTES = 32
 TAG_BYTES = 8

@@ -21,8 +21,8 @@ import numpy as np
 from embedder.cache.store.protocol import StoreStats
 from embedder.cache.store.records import FOREVER, Records
 from embedder.cache.store.rows import pack, row_bytes, unpack
+from embedder.core.entries.entries import Entries
 from embedder.core.errors import MissingExtra, StageUnavailable
-from embedder.core.types import Entries
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.cache.store.records import FOREVER, Records
-from embedder.core.types import Entries
+from embedder.core.entries.entries import Entries
 
 _NEVER_MS = np.iinfo(np.int64).max
 _LONGEST_MS = 2.0**53

@@ -13,7 +13,7 @@ from embedder.cache import archive
 from embedder.cache.archive import write_archive
 from embedder.cache.archive_format import FIXED_BYTES, ArchivedModel
 from embedder.cache.store.records import FOREVER, Records
-from embedder.core.types import Entries
+from embedder.core.entries.entries import Entries
 
 WIDTH = 3
 PART = "entries-00000.safetensors"

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from embedder.cache.memory import MemoryCache
-from embedder.core.request import CacheHits
-from embedder.core.types import Entries
+from embedder.core.entries.cache_hits import CacheHits
+from embedder.core.entries.entries import Entries
 
 WIDTH = 3
 KEYS = [b"a" * 32, b"b" * 32]

@@ -9,8 +9,8 @@ import numpy as np
 
 from embedder.cache.store.protocol import StoreStats
 from embedder.cache.store.records import Records
+from embedder.core.entries.entries import Entries
 from embedder.core.errors import StageUnavailable
-from embedder.core.types import Entries
 from tests.unit.cache.known import Row, by_key
 
 FULL = StageUnavailable("cache store", "the disk is full")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from embedder.cache.store.records import FOREVER, KEY_BYTES, TAG_BYTES, Records
-from embedder.core.types import Entries
+from embedder.core.entries.entries import Entries
 
 TAG = b"tag of a"
 OTHER_TAG = b"tag of b"

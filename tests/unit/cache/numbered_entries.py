@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from embedder.cache.slab import OVERHEAD_BYTES
-from embedder.core.types import Entries
+from embedder.core.entries.entries import Entries
 
 
 def entry_size(width: int) -> int:

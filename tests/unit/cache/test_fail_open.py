@@ -10,8 +10,8 @@ import pytest
 from embedder.cache.fail_open import FailOpenCache
 from embedder.cache.store.circuit_breaker import FAILURES as TIMES
 from embedder.cache.store.circuit_breaker import PAUSE_S, CircuitState
+from embedder.core.entries.cache_hits import CacheHits
 from embedder.core.errors import Overloaded, StageUnavailable
-from embedder.core.request import CacheHits
 from tests.unit.cache.fake_shared_cache import ENTRIES, KEYS, WIDTH, FakeSharedCache, settle
 from tests.unit.virtual_time import VirtualTime
 

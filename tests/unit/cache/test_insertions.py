@@ -11,7 +11,7 @@ from embedder.cache import fail_open
 from embedder.cache.fail_open import FailOpenCache
 from embedder.cache.store.circuit_breaker import FAILURES as TIMES
 from embedder.cache.store.circuit_breaker import PAUSE_S, CircuitState
-from embedder.core.types import Entries
+from embedder.core.entries.entries import Entries
 from tests.unit.cache.fake_shared_cache import ENTRIES, KEYS, WIDTH, FakeSharedCache, settle
 from tests.unit.virtual_time import VirtualTime
 

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from embedder.cache import memory
 from embedder.cache.memory import CacheStats, MemoryCache
 from embedder.cache.store.records import FOREVER, Records
-from embedder.core.request import CacheHits
+from embedder.core.entries.cache_hits import CacheHits
 from tests.unit.cache.known import Row, rows_of
 from tests.unit.cache.numbered_entries import entry_size, numbered_entries
 from tests.unit.examples import TIMES

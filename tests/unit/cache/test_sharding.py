@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from embedder.cache.fail_open import FailOpenCache
 from embedder.cache.memory import MemoryCache
 from embedder.cache.sharding import ShardedCache, owners
-from embedder.core.request import CacheHits
-from embedder.core.types import Entries
+from embedder.core.entries.cache_hits import CacheHits
+from embedder.core.entries.entries import Entries
 
 WIDTH = 3
 MANY = 4000

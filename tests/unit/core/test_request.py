@@ -6,7 +6,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.core.request import CacheHits, DistinctInputs, EmbedOptions, EntryResults
+from embedder.core.entries.cache_hits import CacheHits
+from embedder.core.entries.distinct_inputs import DistinctInputs
+from embedder.core.entries.entry_results import EntryResults
+from embedder.core.request import EmbedOptions
 from embedder.core.types import Input, Priority, Timings, Truncate
 from tests.unit.core.test_types import assert_rows, entries
 

@@ -12,14 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from embedder.core.entries.entries import Entries
 from embedder.core.pairs import PairRow
-from embedder.core.types import (
-    Encoded,
-    Entries,
-    InputType,
-    ReplicaLoad,
-    TokenBatch,
-)
+from embedder.core.types import Encoded, InputType, ReplicaLoad, TokenBatch
 from tests.unit.fake_model import MODEL
 
 TOKENS = st.integers(0, 2**31 - 1)

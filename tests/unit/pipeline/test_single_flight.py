@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedder.core.request import EntryResults
-from embedder.core.types import Entries
+from embedder.core.entries.entries import Entries
+from embedder.core.entries.entry_results import EntryResults
 from embedder.pipeline.single_flight import SingleFlight
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from embedder.cache.store.records import FOREVER, KEY_BYTES, Records
 from embedder.cache.store.rows import Unpacked, pack, row_bytes, unpack
-from embedder.core.types import Entries
+from embedder.core.entries.entries import Entries
 from tests.unit.cache.known import by_key, key, keys, records, row
 
 NOW = 1_700_000_000.0

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from embedder.cache.store.records import FOREVER, Records
 from embedder.cache.store.sqlite_store import SqliteStore
-from embedder.core.types import Entries
+from embedder.core.entries.entries import Entries
 from tests.unit.cache.known import OTHER_TAG, TAG, Row, by_key, key, keys, records, row
 
 NUMBERS = st.lists(st.integers(0, 9), min_size=1, max_size=6, unique=True)

@@ -11,9 +11,9 @@ import pytest
 from deployments.cache import client
 from deployments.cache.client import RemoteCache
 from embedder.cache.memory import MemoryCache
+from embedder.core.entries.cache_hits import CacheHits
+from embedder.core.entries.entries import Entries
 from embedder.core.errors import BackendFailure
-from embedder.core.request import CacheHits
-from embedder.core.types import Entries
 from tests.unit.deployments.local_handle import as_handle
 
 ONE, THREE, NONE, X = (name.ljust(32).encode() for name in ("one", "three", "none", "x"))

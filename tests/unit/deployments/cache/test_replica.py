@@ -7,7 +7,7 @@ import numpy as np
 from deployments.cache.replica import CacheReplica
 from deployments.settings.service import ServeSettings
 from embedder.cache.slab import OVERHEAD_BYTES
-from embedder.core.types import Entries
+from embedder.core.entries.entries import Entries
 
 ENTRIES = Entries(np.ones((2, 4), np.float32), np.ones(2, np.int32), np.zeros(2, np.bool_))
 KEYS = [b"modelone" + b"a" * 24, b"modeltwo" + b"b" * 24]

@@ -15,8 +15,8 @@ from deployments.operations.running_service import RunningService
 from deployments.settings.service import ServeSettings
 from embedder.cache.archive_format import ArchivedModel
 from embedder.cache.sharding import owners
+from embedder.core.entries.entries import Entries
 from embedder.core.request import EmbedOptions
-from embedder.core.types import Entries
 
 TAGS = {"letters": b"modelone", "words": b"modeltwo"}
 LETTERS = [

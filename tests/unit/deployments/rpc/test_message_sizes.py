@@ -22,8 +22,9 @@ from deployments.settings.service import ServeSettings
 from embedder.cache.fail_open import FailOpenCache
 from embedder.cache.store.circuit_breaker import CircuitState
 from embedder.core.deadline import NEVER, Deadline
+from embedder.core.entries.entries import Entries
 from embedder.core.errors import StageUnavailable
-from embedder.core.types import Encoded, Entries, Priority, TokenBatch
+from embedder.core.types import Encoded, Priority, TokenBatch
 from embedder.settings.model import BatchSettings, ModelSettings
 from tests.unit.deployments.ingress.fake_service import MODEL
 from tests.unit.deployments.local_handle import LocalHandle, as_handle
