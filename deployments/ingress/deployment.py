@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import ValidationError
 from ray import serve
 from starlette.types import ASGIApp
 
@@ -16,12 +18,15 @@ from deployments.ingress.service.service import Service
 from deployments.logs.replica_log import configure_replica_log
 from deployments.rpc.handle_client import Handle
 from deployments.rpc.replica_name import own_deployment
+from deployments.settings.models import ModelList
 from deployments.settings.service import ServeSettings
 from deployments.tracing.tracer import service_tracer, traced_call
+from embedder.core.outputs import Tasks
 from embedder.core.request import EmbedOptions
 from embedder.core.tracing import serving
 from embedder.core.types import Input, Vectors
 from embedder.index.contract.points import CollectionInfo, StoredModel
+from embedder.models.declared import declared_tasks
 from embedder.pipeline.reservations import ReservationChanges
 
 
@@ -47,7 +52,9 @@ class IngressReplica:
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Change the served models without a restart; return before they are loaded."""
-        self._service.configure(user_config)
+        # Serve sends the replica no calls meanwhile.
+        tasks = await asyncio.to_thread(_declared_tasks, user_config)
+        self._service.configure(user_config, tasks)
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         """Build the HTTP application; Serve calls this once the constructor has returned."""
@@ -138,3 +145,11 @@ class IngressReplica:
         with serving(traced_call(self._tracer)):
             answer = await self._service.score(inputs, options, deadline, model=model, raw=raw)
         return answer.scores
+
+def _declared_tasks(user_config: Mapping[str, Any]) -> list[Tasks | None]:
+    """Return the tasks of each listed model by its files; of a wrong list, none."""
+    try:
+        models = ModelList.model_validate(user_config).models
+    except ValidationError:
+        return []  # the service logs the mistake
+    return [declared_tasks(model) for model in models]

@@ -4,6 +4,7 @@
     ├── InvalidInput                the input cannot be answered, however often it is sent
     │   ├── LimitExceeded           … because a size is above its limit
     │   ├── InvalidVector
+    │   ├── UnsupportedTask         … because the model does not compute it
     │   └── NotFound
     │       ├── UnknownModel
     │       └── UnknownCollection
@@ -106,6 +107,17 @@ class UnknownModel(NotFound, code="model_not_found"):
 
 class UnknownCollection(NotFound, code="collection_not_found"):
     """The request names a collection that does not exist."""
+
+
+class UnsupportedTask(InvalidInput, code="unsupported_task"):
+    """The model cannot do what the request asks for; ``able`` are the served models that can."""
+
+    def __init__(self, field: str, task: str, name: str | None, able: tuple[str, ...] = ()) -> None:
+        Exception.__init__(self, field, task, name, able)
+        self.field = field
+        others = ", ".join(able) or "none"
+        named = f"names {name!r}, which cannot {task}; served models that can: {others}"
+        self.problem = named if name else f"is left out, and no served model can {task}"
 
 
 class Unavailable(EmbedderError, code="unavailable"):

@@ -1,8 +1,8 @@
-"""What a model computes of an input: the kinds of results, and rows of different lengths."""
+"""What a model computes of an input: the kinds of results, their rows, and tasks that need them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
@@ -105,3 +105,44 @@ class RaggedRows:
             )
             for start, stop in pairwise(self.offsets.tolist())
         ]
+
+
+class Task(Enum):
+    """What a request asks of a model; the value completes the sentence "it can …"."""
+
+    EMBED = "compute dense vectors"
+    EMBED_SPARSE = "compute sparse weights"
+    EMBED_TOKENS = "compute token vectors"
+    RERANK = "rank texts, as a cross-encoder with one label does"
+    CLASSIFY = "classify texts, as a model with a label for each class does"
+
+
+Tasks = frozenset[Task]
+"""The tasks of a model."""
+
+_NEEDED = {
+    Task.EMBED: OutputKind.DENSE,
+    Task.EMBED_SPARSE: OutputKind.SPARSE,
+    Task.EMBED_TOKENS: OutputKind.TOKENS,
+    Task.RERANK: OutputKind.SCORES,
+    Task.CLASSIFY: OutputKind.SCORES,
+}
+
+
+def tasks_of(outputs: Collection[OutputKind], labels: Sequence[str]) -> Tasks:
+    """Return the tasks of a model with these outputs; ``labels`` are those of its scores.
+
+    Scores of one label classify too, as in text-embeddings-inference.
+    """
+    tasks = {task for task, kind in _NEEDED.items() if kind in outputs}
+    return frozenset(tasks if len(labels) == 1 else tasks - {Task.RERANK})
+
+
+def model_for(task: Task, models: Sequence[Tasks | None]) -> int | None:
+    """Return the position of the model for a request that names none: the first with the task.
+
+    ``models`` are the tasks of each served model, None while unknown. A model with unknown tasks
+    counts as one with the task, because the answer must not depend on what has been loaded: load
+    it, and choose again. None: no model has the task.
+    """
+    return next((at for at, tasks in enumerate(models) if tasks is None or task in tasks), None)

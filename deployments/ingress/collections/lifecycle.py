@@ -16,6 +16,7 @@ from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.service import Service
 from deployments.settings.access import Scope
+from embedder.core.outputs import Task
 from embedder.index.contract.points import CollectionInfo, Spec
 
 routes = Routes("collections")
@@ -35,11 +36,11 @@ async def create_collection(
     name: CollectionName, body: CollectionBody, service: Service, context: RequestContext
 ) -> CollectionAnswer:
     """Create a collection; an existing one with the same settings stays as it is."""
-    service.models.check(body.model)
+    service.models.check(body.model, Task.EMBED)
     width = body.width
     if width is None and len(service.index.shards) > 1:
         # No shard has all vectors, so the first vector cannot set the width.
-        width = (await service.model(body.model, deadline=context.deadline)).width
+        width = (await service.model(body.model, task=Task.EMBED, deadline=context.deadline)).width
     spec = Spec(body.metric, body.index, width, body.model)
     return _answer(await service.index.create(name, spec, context.deadline))
 

@@ -37,6 +37,7 @@ from deployments.ingress.wire.inputs import check_count
 from deployments.ingress.wire.json_bodies import json_response
 from deployments.settings.access import Scope
 from embedder.core.errors import InvalidInput, InvalidVector, NotFound
+from embedder.core.outputs import Task
 from embedder.core.types import Priority, Vectors
 from embedder.index.contract.checks import check_ids, check_metadata
 from embedder.index.contract.filter_parsing import parse
@@ -65,7 +66,7 @@ async def upsert_points(
     """
     check_count("points", len(body.points), service.settings.limits.max_points)
     if body.model is not None:
-        service.models.check(body.model)
+        service.models.check(body.model, Task.EMBED)
     contents = await convert_body(context, _contents, body)
 
     async def upsert(collection: CollectionInfo | None) -> int:

@@ -30,6 +30,7 @@ from deployments.ingress.wire.answer_size import check_response_size
 from deployments.ingress.wire.json_bodies import json_response
 from deployments.settings.access import Scope
 from embedder.core.errors import Unavailable, UnknownCollection
+from embedder.core.outputs import Task
 from embedder.core.types import Priority
 from embedder.index.contract.points import CollectionInfo, Hit, Query
 from embedder.index.ranking.ranked_hits import (
@@ -58,7 +59,7 @@ async def search(
     """
     queries, prefixes = queries_of(body, service.settings.limits)
     if body.model is not None:
-        service.models.check(body.model)
+        service.models.check(body.model, Task.EMBED)
     scorers = await find_scorers(service, queries, prefixes, context.deadline)
     contents = await convert_body(context, Contents.of, queries, prefixes)
     wanted = [

@@ -34,6 +34,7 @@ STATUSES: Mapping[type[errors.EmbedderError], Status] = {
     http_errors.InvalidJson: Status(400, "invalid_request_error", 400, "Validation"),
     http_errors.EmptyInput: Status(400, "invalid_request_error", 400, "Empty"),
     errors.InvalidVector: _INVALID,
+    errors.UnsupportedTask: _INVALID,
     errors.NotFound: _NOT_FOUND,
     errors.UnknownModel: _NOT_FOUND,
     errors.UnknownCollection: _NOT_FOUND,

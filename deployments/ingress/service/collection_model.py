@@ -6,6 +6,7 @@ from deployments.ingress.service.connection import Connection
 from deployments.ingress.service.models import ServedModels
 from embedder.core.deadline import Deadline
 from embedder.core.errors import InvalidVector, UnknownModel
+from embedder.core.outputs import Task
 from embedder.core.storage_errors import ModelMismatch
 from embedder.core.types import ModelInfo
 from embedder.index.contract.points import CollectionInfo
@@ -20,18 +21,19 @@ async def connection_for(
     """Return the connection to the model that embeds texts of a collection.
 
     ``stated`` is the model that the request names, which is served; without it a collection that
-    has no model takes the first served model.
+    has no model takes the first that embeds.
 
     Raises:
         ModelMismatch: ``stated`` is not the model of the collection, or that is not served.
         EmbedderError: as `ServedModels.get`.
     """
     if collection is None:
-        return await models.get(stated, deadline)
+        return await models.get(stated, deadline, task=Task.EMBED)
     try:
-        candidate = await models.get(collection.model if stated is None else stated, deadline)
+        name = collection.model if stated is None else stated
+        candidate = await models.get(name, deadline, task=Task.EMBED)
     except UnknownModel:  # the model of the collection is not served under its name
-        candidate = await models.get(None, deadline)
+        candidate = await models.get(None, deadline, task=Task.EMBED)
     wanted = collection.stored
     if wanted is None and collection.model is not None:
         try:

@@ -19,6 +19,7 @@ from deployments.settings.service import ServeSettings
 from deployments.tokenizer.client import RemoteTokenizer
 from deployments.tokenizer.colocated import ColocatedTokenizer
 from embedder.core.deadline import Deadline
+from embedder.core.outputs import Tasks, tasks_of
 from embedder.core.types import ModelInfo, Truncate
 from embedder.index.contract.points import StoredModel
 from embedder.measurements.pipeline import PipelineStats
@@ -36,11 +37,12 @@ logger = logging.getLogger("ray.serve")
 class Connection:
     """The pipeline and the stages of one loaded model.
 
-    ``stored`` is what a collection records of the model. A colocated stage is None if every call
-    goes to its deployment.
+    ``tasks`` are what the model can do, and ``stored`` is what a collection records of it. A
+    colocated stage is None if every call goes to its deployment.
     """
 
     info: ModelInfo
+    tasks: Tasks
     stored: StoredModel
     pipeline: Pipeline
     tokenizer: RemoteTokenizer
@@ -88,6 +90,7 @@ class Connector:
         )
         return Connection(
             info,
+            tasks_of(info.outputs, info.labels),
             StoredModel(info.name, info.revision, info.digest, info.pooling),
             self._pipeline(info, stages),
             tokenizer,

@@ -1,7 +1,7 @@
-"""The model behind each served name, and how a name changes to another model.
+"""The model behind each served name and each task, and how these change to another model.
 
 A name keeps its model until the next one has loaded and has answered. Requests end on the model on
-which they started.
+which they started. Requests that name no model get the first one with their task.
 """
 
 from __future__ import annotations
@@ -10,14 +10,21 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic
 
+from deployments.ingress.service.model_targets import (
+    Assignment,
+    ConnectionT,
+    Key,
+    Target,
+    targets_by_key,
+)
 from embedder.core.deadline import NEVER, Deadline
-from embedder.core.errors import DeadlineExceeded, Unavailable, UnknownModel
+from embedder.core.errors import DeadlineExceeded, Unavailable, UnknownModel, UnsupportedTask
+from embedder.core.outputs import Task, Tasks
 from embedder.models.catalogue import model_names
 from embedder.settings.model import ModelSettings
 
-ConnectionT = TypeVar("ConnectionT")
 Connect = Callable[[ModelSettings], Awaitable[ConnectionT]]
 """Loads a model, and returns the connection for its requests."""
 
@@ -43,40 +50,22 @@ class ServedState(Generic[ConnectionT]):
     state: str
 
 
-@dataclass(eq=False, slots=True)
-class _Target(Generic[ConnectionT]):
-    """One configured model, and the state of its load.
-
-    Each configuration has its own target, so loads of different configurations stay separate.
-    """
-
-    settings: ModelSettings
-    connection: ConnectionT | None = None
-    problem: str | None = None
-    attempt: asyncio.Task[ConnectionT] | None = None
-    following: asyncio.Task[None] | None = None
-
-
-@dataclass(eq=False, slots=True)
-class _Assignment(Generic[ConnectionT]):
-    """The model behind a name: ``serving``, if any, serves until ``target`` has loaded."""
-
-    target: _Target[ConnectionT]
-    serving: _Target[ConnectionT] | None
-
-
 class ServedModels(Generic[ConnectionT]):
-    """The models that clients may name; requests without a name get the first one."""
+    """The models that clients may name; requests without a name get one by their task."""
 
     def __init__(self, connect: Connect[ConnectionT], *, retry_s: float = RETRY_S) -> None:
         self._connect = connect
         self._retry_s = retry_s
-        self._targets: list[_Target[ConnectionT]] = []
-        # None is the key for requests that name no model.
-        self._assignments: dict[str | None, _Assignment[ConnectionT]] = {}
+        self._targets: list[Target[ConnectionT]] = []
+        self._assignments: dict[Key, Assignment[ConnectionT]] = {}
 
-    def configure(self, models: Sequence[ModelSettings]) -> None:
+    def configure(
+        self, models: Sequence[ModelSettings], tasks: Sequence[Tasks | None] = ()
+    ) -> None:
         """Serve these models, at least one, each under its names.
+
+        ``tasks`` are those of each model by its files; of a model without an entry they are unknown
+        until it has loaded.
 
         A name that changes to another model keeps the previous one until the other has loaded; so
         do requests without a name. A model that takes over a name and a pinned model load at once,
@@ -88,50 +77,57 @@ class ServedModels(Generic[ConnectionT]):
             for target in (assignment.target, assignment.serving)
             if target is not None
         }
-        self._targets = [known.get(one.model_dump_json()) or _Target(one) for one in models]
+        self._targets = [known.get(one.model_dump_json()) or Target(one) for one in models]
+        for target, declared in zip(self._targets, tasks, strict=False):
+            target.tasks = declared if target.connection is None else target.tasks
         for target in known.values():
             if target not in self._targets and target.following is not None:
                 target.following.cancel()
-        before, self._assignments = self._assignments, {}
-        for name, target in _by_name(self._targets).items():
-            serving = before[name].serving if name in before else None
-            if target.connection is not None:
-                serving = target
-            self._assignments[name] = _Assignment(target, serving)
-            if serving is not None or target.settings.pinned:
-                self._follow(target)
+        self._assign()
 
-    async def get(self, name: str | None = None, deadline: Deadline = NEVER) -> ConnectionT:
-        """Return the connection of a model; wait for its first load.
+    async def get(
+        self, name: str | None = None, deadline: Deadline = NEVER, *, task: Task | None = None
+    ) -> ConnectionT:
+        """Return the connection of a model that has a task; wait for its first load.
 
         A caller gets the model for which it waits even if the name changes to another model
-        meanwhile. If that load fails, the caller waits for the other model.
+        meanwhile. If that load fails, the caller waits for the other model. ``task`` None asks for
+        no task.
 
         Raises:
             UnknownModel: no served model has this name.
+            UnsupportedTask: the model lacks the task; without a name, all served models do.
             DeadlineExceeded: it has not been loaded by ``deadline``.
             EmbedderError: it cannot be loaded.
         """
         while True:
-            assignment = self._assignment(name)
+            assignment = self._assignment(name, task)
             if assignment.serving is not None and assignment.serving.connection is not None:
                 return assignment.serving.connection
             try:
                 async with deadline.limit():
-                    return await asyncio.shield(self._attempt(assignment.target))
+                    connection = await asyncio.shield(self._attempt(assignment.target))
             except asyncio.TimeoutError:
                 raise DeadlineExceeded("Encoder") from None
             except Exception:
-                if self._assignment(name).target is assignment.target:
+                if self._assignment(name, task).target is assignment.target:
                     raise
+                continue
+            if task is None or task in connection.tasks:
+                return connection
+            if name is not None:
+                raise self._unsupported(name, task)
+            # The load has shown that the model lacks the task; another one may have it.
 
-    def check(self, name: str | None) -> None:
-        """Check that a served model has a name.
+    def check(self, name: str | None, task: Task | None = None) -> None:
+        """Check the name of a model, if it is given, and the task as far as that is known.
 
         Raises:
-            UnknownModel: no served model has it.
+            UnknownModel: no served model has the name.
+            UnsupportedTask: the model lacks the task.
         """
-        self._assignment(name)
+        if name is not None:
+            self._assignment(name, task)
 
     def serving(self) -> list[ConnectionT]:
         """Return the distinct connections of all names."""
@@ -143,13 +139,14 @@ class ServedModels(Generic[ConnectionT]):
         """Return the state of every served model, in the configured order."""
         return [self.state(model_names(target.settings)[0]) for target in self._targets]
 
-    def state(self, name: str | None) -> ServedState[ConnectionT]:
-        """Return the state of the model behind a name.
+    def state(self, name: str | None, task: Task | None = None) -> ServedState[ConnectionT]:
+        """Return the state of the model behind a name, or of the one that has a task.
 
         Raises:
-            UnknownModel: no served model has this name.
+            UnknownModel: no served model has the name.
+            UnsupportedTask: the model lacks the task; without a name, all served models do.
         """
-        assignment = self._assignment(name)
+        assignment = self._assignment(name, task)
         serving, target = assignment.serving, assignment.target
         if serving is target:
             state = "ready"
@@ -167,58 +164,65 @@ class ServedModels(Generic[ConnectionT]):
             state=state,
         )
 
-    def _assignment(self, name: str | None) -> _Assignment[ConnectionT]:
-        assignment = self._assignments.get(name)
+    def _assign(self) -> None:
+        """Give every name and every task its target; a model in its place serves meanwhile."""
+        before, self._assignments = self._assignments, {}
+        for key, target in targets_by_key(self._targets).items():
+            serving = before[key].serving if key in before else None
+            if target.connection is not None:
+                serving = target
+            self._assignments[key] = Assignment(target, serving)
+            if serving is not None or target.settings.pinned:
+                self._follow(target)
+
+    def _assignment(self, name: str | None, task: Task | None) -> Assignment[ConnectionT]:
+        assignment = self._assignments.get(task if name is None else name)
         if assignment is None:
-            if name is None:
+            if not self._targets and name is None:
                 raise Unavailable("no models yet")
+            if name is None and task is not None:
+                raise self._unsupported(None, task)
             served = tuple(model_names(target.settings)[0] for target in self._targets)
-            raise UnknownModel("model", name, served)
+            raise UnknownModel("model", str(name), served)
+        tasks = (assignment.serving or assignment.target).tasks
+        if task is not None and tasks is not None and task not in tasks:
+            raise self._unsupported(name, task)
         return assignment
 
-    def _follow(self, target: _Target[ConnectionT]) -> None:
+    def _unsupported(self, name: str | None, task: Task) -> UnsupportedTask:
+        able = [one for one in self._targets if one.tasks is not None and task in one.tasks]
+        names = tuple(model_names(target.settings)[0] for target in able)
+        return UnsupportedTask("model", task.value, name, names)
+
+    def _follow(self, target: Target[ConnectionT]) -> None:
         """Connect a target in the background, with retries."""
         if target.connection is None and target.following is None:
             target.following = asyncio.get_running_loop().create_task(self._until_done(target))
 
-    async def _until_done(self, target: _Target[ConnectionT]) -> None:
+    async def _until_done(self, target: Target[ConnectionT]) -> None:
         while target.connection is None:
             try:
                 await asyncio.shield(self._attempt(target))
             except Exception:  # noqa: BLE001 - the attempt has logged it
                 await asyncio.sleep(self._retry_s)
 
-    def _attempt(self, target: _Target[ConnectionT]) -> asyncio.Task[ConnectionT]:
+    def _attempt(self, target: Target[ConnectionT]) -> asyncio.Task[ConnectionT]:
         """Return the running attempt to connect a target, or start one."""
         if target.attempt is None or target.attempt.done():
             target.attempt = asyncio.get_running_loop().create_task(self._load(target))
             target.attempt.add_done_callback(_retrieve)
         return target.attempt
 
-    async def _load(self, target: _Target[ConnectionT]) -> ConnectionT:
+    async def _load(self, target: Target[ConnectionT]) -> ConnectionT:
         try:
             connection = await self._connect(target.settings)
         except Exception as error:
             target.problem = str(error)
             logger.error("model %s cannot be loaded: %r", model_names(target.settings)[0], error)
             raise
-        target.connection, target.problem = connection, None
-        for assignment in self._assignments.values():
-            if assignment.target is target:
-                assignment.serving = target
+        target.connection, target.problem, target.tasks = connection, None, connection.tasks
+        self._assign()
         return connection
-
-
-def _by_name(
-    targets: Sequence[_Target[ConnectionT]],
-) -> dict[str | None, _Target[ConnectionT]]:
-    """Return the target of each name: first names first, then the first target with the name."""
-    by_name: dict[str | None, _Target[ConnectionT]] = {None: targets[0]}
-    by_name.update({model_names(target.settings)[0]: target for target in targets})
-    for target in targets:
-        for name in model_names(target.settings):
-            by_name.setdefault(name, target)
-    return by_name
 
 
 def _retrieve(done: asyncio.Task[ConnectionT]) -> None:

@@ -31,6 +31,7 @@ from deployments.rpc.replica_name import replica_id
 from deployments.settings.models import ModelList
 from deployments.settings.service import ServeSettings
 from embedder.core.deadline import NEVER, Deadline
+from embedder.core.outputs import Task, Tasks
 from embedder.core.request import Embeddings, EmbedOptions, Scores
 from embedder.core.types import Input, ModelInfo, Priority
 from embedder.index.contract.points import CollectionInfo, StoredModel
@@ -87,8 +88,10 @@ class Service:
         )
         self._probe = StageProbe(handles, self.encoder_pools)
 
-    def configure(self, user_config: Mapping[str, Any]) -> None:
+    def configure(self, user_config: Mapping[str, Any], tasks: Sequence[Tasks | None] = ()) -> None:
         """Serve the models of a ``user_config``; requests in progress end on their model.
+
+        ``tasks`` are those of each model by its files, as in `ServedModels.configure`.
 
         Raises:
             pydantic.ValidationError: it is not a list of models, and no model is served yet.
@@ -100,15 +103,17 @@ class Service:
                 raise
             logger.error("user_config is wrong, the models stay as they are: %s", error)
             return
-        self.models.configure(models)
+        self.models.configure(models, tasks)
 
-    async def model(self, name: str | None, *, deadline: Deadline = NEVER) -> ModelInfo:
+    async def model(
+        self, name: str | None, *, task: Task | None = None, deadline: Deadline = NEVER
+    ) -> ModelInfo:
         """Return the description of a served model; load the model if necessary.
 
         Raises:
             EmbedderError: as `ServedModels.get`.
         """
-        return (await self.models.get(name, deadline)).info
+        return (await self.models.get(name, deadline, task=task)).info
 
     def deadline(self, timeout_s: float | None) -> Deadline:
         """Return the deadline of a call by handle, at most ``request_timeout_s`` from now."""
@@ -128,7 +133,7 @@ class Service:
         Raises:
             EmbedderError: as `Pipeline.embed`; or the model is not served here.
         """
-        connection = await self.models.get(model, deadline)
+        connection = await self.models.get(model, deadline, task=Task.EMBED)
         work = connection.pipeline.embed(inputs, options, deadline)
         answer = await self._answer(connection, options.priority, work)
         return answer if model is None else replace(answer, model=model)
@@ -140,14 +145,17 @@ class Service:
         deadline: Deadline,
         *,
         model: str | None = None,
+        task: Task = Task.CLASSIFY,
         raw: bool = False,
     ) -> Scores:
         """Score the inputs, pairs too, by the deadline of the request.
 
+        ``task`` is what the model must be able to do: `Task.CLASSIFY`, or `Task.RERANK`.
+
         Raises:
             EmbedderError: as `Pipeline.score`; or the model is not served here.
         """
-        connection = await self.models.get(model, deadline)
+        connection = await self.models.get(model, deadline, task=task)
         work = connection.pipeline.score(inputs, options, deadline, raw=raw)
         answer = await self._answer(connection, options.priority, work)
         return answer if model is None else replace(answer, model=model)
@@ -163,14 +171,14 @@ class Service:
     ) -> tuple[Embeddings, StoredModel]:
         """Embed texts with the model of a collection, and return that model.
 
-        A collection without one takes ``model`` or, where that is None, the first served model.
+        A collection without one takes ``model`` or, where that is None, the first that embeds.
 
         Raises:
             ModelMismatch: ``model`` is another than that of the collection, or that is not served.
             InvalidVector: the vectors of the collection have another width.
             EmbedderError: as `embed`.
         """
-        self.models.check(model)
+        self.models.check(model, Task.EMBED)
         connection = await connection_for(self.models, collection, model, deadline)
         work = connection.pipeline.embed(texts, options, deadline)
         answer = await self._answer(connection, options.priority, work)

@@ -17,6 +17,7 @@ from deployments.ingress.wire.formats import EncodingFormat, Format
 from deployments.ingress.wire.quantization import OutputDtype
 from deployments.settings.service import IngressLimits
 from embedder.core.errors import LimitExceeded
+from embedder.core.outputs import Task
 from embedder.index.contract.limits import MAX_WIDTH
 from embedder.index.contract.response_budget import NUMBER_BYTES
 
@@ -95,5 +96,8 @@ async def check_embeddings(
     limits = service.settings.limits
     if count * (MAX_WIDTH * component + ITEM_BYTES) <= limits.max_response_bytes:
         return  # within the limit for the width of any model
-    width = body.dimensions or (await service.model(body.model, deadline=context.deadline)).width
+    width = body.dimensions
+    if width is None:
+        model = await service.model(body.model, task=Task.EMBED, deadline=context.deadline)
+        width = model.width
     check_size(field, count * (width * component + ITEM_BYTES), limits)

@@ -26,6 +26,7 @@ from deployments.ingress.wire.inputs import (
 )
 from deployments.ingress.wire.json_bodies import json_response
 from embedder.core.errors import InvalidInput, InvalidVector
+from embedder.core.outputs import Task
 from embedder.core.request import Embeddings, EmbedOptions, concatenate
 from embedder.core.types import Vectors
 
@@ -119,7 +120,7 @@ def width_of(service: Service, model: str | None, items: Sequence[Any]) -> int:
     width = vectors_width(items)
     if width is not None:
         return width
-    serving = service.models.state(model).serving
+    serving = service.models.state(model, Task.EMBED).serving
     return USUAL_WIDTH if serving is None else serving.info.width
 
 
@@ -135,7 +136,7 @@ async def to_matrices(
         InvalidVector: a vector is invalid, or the widths differ.
         EmbedderError: as `Service.embed`, with the field names of the client.
     """
-    service.models.check(body.model)
+    service.models.check(body.model, Task.EMBED)
     named = {
         f"{field}[{row}]": item for field, items in lists.items() for row, item in enumerate(items)
     }

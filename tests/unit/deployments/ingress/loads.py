@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deployments.ingress.service.models import ServedModels
+from embedder.core.outputs import Task, Tasks
 from embedder.settings.model import ModelSettings
 
 
@@ -14,6 +16,7 @@ class Connected:
     """The result of a successful load."""
 
     settings: ModelSettings
+    tasks: Tasks = frozenset(Task)
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +28,13 @@ class Load:
 
 
 class Loads:
-    """Connects to models; records every attempt in order, with its result."""
+    """Connects to models; records every attempt in order, with its result.
+
+    A model has the tasks of ``tasks`` once it has loaded, or all.
+    """
 
     def __init__(self) -> None:
+        self.tasks: dict[str, Tasks] = {}
         self.begun: list[ModelSettings] = []
         self.running: list[Load] = []
         self.connected: list[Connected] = []
@@ -41,7 +48,8 @@ class Loads:
     async def finish(self, number: int = 0) -> Connected:
         """Let a running load end well, and everybody hear of it."""
         load = self.running.pop(number)
-        connected = Connected(load.settings)
+        tasks = self.tasks.get(load.settings.name, frozenset(Task))
+        connected = Connected(load.settings, tasks)
         self.connected.append(connected)
         load.end.set_result(connected)
         await settle()
@@ -60,11 +68,11 @@ class Served:
         self.loads = Loads()
         self.models: ServedModels[Connected] = ServedModels(self.loads, retry_s=retry_s)
 
-    async def configure(self, *models: ModelSettings) -> None:
+    async def configure(self, *models: ModelSettings, tasks: Sequence[Tasks | None] = ()) -> None:
         """Serve these, the first one pinned as in every list; return when loads have begun."""
         pinned = models[0].model_copy(update={"pinned": True})
         # Copies: Serve reads every list anew.
-        self.models.configure([model.model_copy() for model in (pinned, *models[1:])])
+        self.models.configure([model.model_copy() for model in (pinned, *models[1:])], tasks)
         await settle()
 
     async def start(self, *models: ModelSettings) -> list[Connected]:
@@ -72,11 +80,13 @@ class Served:
         await self.configure(*models)
         return [await self.loads.finish() for _ in [*self.loads.running]]
 
-    async def ask(self, name: str | None = None) -> asyncio.Task[Connected]:
+    async def ask(
+        self, name: str | None = None, task: Task | None = None
+    ) -> asyncio.Task[Connected]:
         """Return a request for a model, which has begun."""
-        task = asyncio.ensure_future(self.models.get(name))
+        asked = asyncio.ensure_future(self.models.get(name, task=task))
         await settle()
-        return task
+        return asked
 
     def state(self, name: str | None = None) -> str:
         """Return how far the model of a name is."""
