@@ -146,6 +146,7 @@ class IngressReplica:
             answer = await self._service.score(inputs, options, deadline, model=model, raw=raw)
         return answer.scores
 
+
 def _declared_tasks(user_config: Mapping[str, Any]) -> list[Tasks | None]:
     """Return the tasks of each listed model by its files; of a wrong list, none."""
     try:

@@ -8,10 +8,13 @@ all ingresses answered by the time of all, where a mean of their rates would hid
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from deployments.autoscaling.reports import BUSY, DONE, INGRESS, Increases, arriving, waiting
+from deployments.encoder.remote_pool import RemotePool
+from deployments.index.client import RemoteShard
+from deployments.tokenizer.client import RemoteTokenizer
 
 MIN_BUSY = 0.1
 """Share of its time that the thread must be busy for a rate: below, most of its work is not for
@@ -27,6 +30,23 @@ class StageQueue:
     stage: str
     waiting: int
     submitted: int
+
+
+def pool_queues(pools: Iterable[RemotePool]) -> list[StageQueue]:
+    """Return the queue in tokens for each pool of encoders."""
+    trackers = ((pool.deployment, pool.tracker) for pool in pools)
+    return [StageQueue(name, one.waiting_tokens, one.added_tokens) for name, one in trackers]
+
+
+def tokenizer_queue(tokenizers: Sequence[RemoteTokenizer]) -> StageQueue:
+    """Return the queue in characters for the tokenizers of all models."""
+    waiting = sum(one.waiting_characters for one in tokenizers)
+    return StageQueue("Tokenizer", waiting, sum(one.submitted_characters for one in tokenizers))
+
+
+def shard_queues(shards: Iterable[RemoteShard]) -> list[StageQueue]:
+    """Return the queue in requests for each shard of the index."""
+    return [StageQueue(one.name, one.waiting, one.submitted) for one in shards]
 
 
 class ScalingReport:

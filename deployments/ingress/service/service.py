@@ -24,7 +24,12 @@ from deployments.ingress.service.numeric_work import NumericWork
 from deployments.ingress.service.readiness import Readiness, StageProbe, readiness
 from deployments.ingress.service.replicas import Handles, Replicas
 from deployments.ingress.service.reservation_exchange import ReservationExchange
-from deployments.ingress.service.scaling_report import ScalingReport, StageQueue
+from deployments.ingress.service.scaling_report import (
+    ScalingReport,
+    pool_queues,
+    shard_queues,
+    tokenizer_queue,
+)
 from deployments.ingress.service.search_admission import SearchAdmission
 from deployments.ingress.service.token_usage import TokenUsage
 from deployments.rpc.replica_name import replica_id
@@ -219,18 +224,8 @@ class Service:
         return self._scaling.take(
             arrived=answered + stats.in_flight,
             answered=answered,
-            encoders=[
-                StageQueue(pool.deployment, pool.tracker.waiting_tokens, pool.tracker.added_tokens)
-                for pool in self.encoder_pools
-            ],
-            others=[
-                StageQueue(
-                    "Tokenizer",
-                    sum(one.waiting_characters for one in tokenizers),
-                    sum(one.submitted_characters for one in tokenizers),
-                ),
-                *(StageQueue(one.name, one.waiting, one.submitted) for one in self.index.shards),
-            ],
+            encoders=pool_queues(self.encoder_pools),
+            others=[tokenizer_queue(tokenizers), *shard_queues(self.index.shards)],
             refused_tokens=self.admission.refused_tokens,
             returned_tokens=self.admission.returned_tokens,
         )
