@@ -38,15 +38,14 @@ def pool_queues(pools: Iterable[RemotePool]) -> list[StageQueue]:
     return [StageQueue(name, one.waiting_tokens, one.added_tokens) for name, one in trackers]
 
 
-def tokenizer_queue(tokenizers: Sequence[RemoteTokenizer]) -> StageQueue:
-    """Return the queue in characters for the tokenizers of all models."""
+def other_queues(
+    tokenizers: Sequence[RemoteTokenizer], shards: Iterable[RemoteShard]
+) -> list[StageQueue]:
+    """Return the queue in characters for the tokenizers, and in requests for each index shard."""
     waiting = sum(one.waiting_characters for one in tokenizers)
-    return StageQueue("Tokenizer", waiting, sum(one.submitted_characters for one in tokenizers))
-
-
-def shard_queues(shards: Iterable[RemoteShard]) -> list[StageQueue]:
-    """Return the queue in requests for each shard of the index."""
-    return [StageQueue(one.name, one.waiting, one.submitted) for one in shards]
+    submitted = sum(one.submitted_characters for one in tokenizers)
+    of_shards = (StageQueue(one.name, one.waiting, one.submitted) for one in shards)
+    return [StageQueue("Tokenizer", waiting, submitted), *of_shards]
 
 
 class ScalingReport:

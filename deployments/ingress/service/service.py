@@ -24,12 +24,7 @@ from deployments.ingress.service.numeric_work import NumericWork
 from deployments.ingress.service.readiness import Readiness, StageProbe, readiness
 from deployments.ingress.service.replicas import Handles, Replicas
 from deployments.ingress.service.reservation_exchange import ReservationExchange
-from deployments.ingress.service.scaling_report import (
-    ScalingReport,
-    pool_queues,
-    shard_queues,
-    tokenizer_queue,
-)
+from deployments.ingress.service.scaling_report import ScalingReport, other_queues, pool_queues
 from deployments.ingress.service.search_admission import SearchAdmission
 from deployments.ingress.service.token_usage import TokenUsage
 from deployments.rpc.replica_name import replica_id
@@ -217,15 +212,14 @@ class Service:
 
     def scaling_report(self) -> dict[str, float]:
         """Return what this ingress reports for scaling since its last report."""
-        connections = list(self.models.serving())
         stats = self.request_stats
         answered = stats.requests.total() + stats.abandoned + self.handle_calls
-        tokenizers = [connection.tokenizer for connection in connections]
+        tokenizers = [connection.tokenizer for connection in self.models.serving()]
         return self._scaling.take(
             arrived=answered + stats.in_flight,
             answered=answered,
             encoders=pool_queues(self.encoder_pools),
-            others=[tokenizer_queue(tokenizers), *shard_queues(self.index.shards)],
+            others=other_queues(tokenizers, self.index.shards),
             refused_tokens=self.admission.refused_tokens,
             returned_tokens=self.admission.returned_tokens,
         )
