@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from embedder.core.outputs import Task
+from embedder.core.outputs import Task, Tasks
 from embedder.models.declared import declared_tasks
 from embedder.settings.model import ModelSettings
 from tests.tiny_models import write_json, write_modules
 
+EMBEDS = frozenset({Task.EMBED})
 CROSS_ENCODER = "BertForSequenceClassification"
 
 
@@ -22,12 +23,12 @@ def _written(folder: Path, architecture: str, **config: object) -> Path:
 @pytest.mark.parametrize(
     ("labels", "tasks"),
     [
-        (["relevance"], {Task.RERANK, Task.CLASSIFY}),
-        (["no", "yes"], {Task.CLASSIFY}),
+        (["relevance"], frozenset({Task.RERANK, Task.CLASSIFY})),
+        (["no", "yes"], frozenset({Task.CLASSIFY})),
     ],
 )
 def test_a_cross_encoder_ranks_with_one_label_and_classifies_with_any_number(
-    tmp_path: Path, labels: list[str], tasks: set[Task]
+    tmp_path: Path, labels: list[str], tasks: Tasks
 ) -> None:
     named = {str(number): label for number, label in enumerate(labels)}
     directory = _written(tmp_path, CROSS_ENCODER, id2label=named)
@@ -37,16 +38,16 @@ def test_a_cross_encoder_ranks_with_one_label_and_classifies_with_any_number(
 
 def test_a_model_with_a_pooling_computes_vectors(tmp_path: Path) -> None:
     plain = _written(tmp_path, "BertModel")
-    assert declared_tasks(ModelSettings(name=str(plain))) == {Task.EMBED}
+    assert declared_tasks(ModelSettings(name=str(plain))) == EMBEDS
 
     cross_encoder = _written(tmp_path, CROSS_ENCODER)
     settings = ModelSettings(name=str(cross_encoder), pooling="mean")
-    assert declared_tasks(settings) == {Task.EMBED}
+    assert declared_tasks(settings) == EMBEDS
 
 
 def test_a_model_of_the_catalogue_computes_vectors_wherever_its_files_are() -> None:
-    assert declared_tasks(ModelSettings()) == {Task.EMBED}
-    assert declared_tasks(ModelSettings(name="BAAI/bge-large-en-v1.5")) == {Task.EMBED}
+    assert declared_tasks(ModelSettings()) == EMBEDS
+    assert declared_tasks(ModelSettings(name="BAAI/bge-large-en-v1.5")) == EMBEDS
 
 
 def test_the_tasks_of_files_that_are_elsewhere_or_not_supported_are_unknown(tmp_path: Path) -> None:
