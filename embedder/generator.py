@@ -16,7 +16,7 @@ import numpy as np
 
 from embedder.cache.memory import MemoryCache
 from embedder.chunking.request import Boundaries, ChunkEmbeddings, ChunkOptions
-from embedder.chunking.texts import by_text, chunk_texts
+from embedder.chunking.texts import by_text, chunk_texts, naming_texts
 from embedder.core.deadline import Deadline
 from embedder.core.request import Embeddings, EmbedOptions
 from embedder.core.types import Input, InputType, SimilarityName, TokenRow, Truncate, Vectors
@@ -160,7 +160,8 @@ class EmbeddingGenerator(Scoring):
         chunking.check(self.model.max_tokens)
         prompt = select_prompt(options, self.model)
         chunks = self._tokenizer.split(rows, chunking, prompt=prompt)
-        vectors = self.embed(chunk_texts(rows, chunks), options, show_progress=show_progress)
+        with naming_texts(chunks):
+            vectors = self.embed(chunk_texts(rows, chunks), options, show_progress=show_progress)
         return by_text(chunks, vectors)
 
     def similarity(

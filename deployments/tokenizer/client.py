@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from deployments.rpc.handle_client import Handle, HandleClient
 from deployments.rpc.pickled_rows import PickledRows
@@ -12,7 +12,9 @@ from deployments.settings.stages import StageSettings
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
 from embedder.batching.stages import BatchingTokenizer
+from embedder.chunking.request import Chunk, ChunkOptions, ChunkTable
 from embedder.core.deadline import Deadline
+from embedder.core.protocols import Tokenizing
 from embedder.core.types import Input, Tokenized, Truncate
 from embedder.inference.tokenization import OffsetToken
 from embedder.settings.model import BatchSettings, ModelSettings
@@ -27,6 +29,26 @@ PIECE_BYTES = 32
 WORTH_CHARACTERS = 20_000
 """Tokenizing so many characters takes several times as long as a call between processes. Fewer
 characters wait until a replica is free."""
+
+
+class Splitting(Tokenizing, Protocol):
+    """A tokenizer that splits texts too."""
+
+    async def split(
+        self,
+        texts: Sequence[Input],
+        options: ChunkOptions,
+        *,
+        prompt: str,
+        most: int,
+        deadline: Deadline,
+    ) -> list[list[Chunk]]:
+        """Return the chunks of every text behind ``prompt``, ``most`` in all.
+
+        Raises:
+            InvalidInput: as `embedder.chunking.texts.split_texts`.
+            DeadlineExceeded: other texts occupied the tokenizer until the deadline.
+        """
 
 
 class RemoteTokenizer(BatchingTokenizer):
@@ -78,6 +100,28 @@ class RemoteTokenizer(BatchingTokenizer):
         """
         texts: list[str] = await self._ask("decode", rows, skip_special_tokens, deadline)
         return texts
+
+    async def split(
+        self,
+        texts: Sequence[Input],
+        options: ChunkOptions,
+        *,
+        prompt: str,
+        most: int,
+        deadline: Deadline,
+    ) -> list[list[Chunk]]:
+        """Return what `Splitting.split` returns."""
+        table: ChunkTable = await self._client.call(
+            "split",
+            self._model,
+            texts,
+            options,
+            prompt,
+            most,
+            size=_items(texts) * CHARACTER_BYTES,
+            deadline=deadline,
+        )
+        return table.chunks()
 
     async def _ask(self, method: str, rows: Sequence[Input], flag: bool, deadline: Deadline) -> Any:
         size = _items(rows) * PIECE_BYTES

@@ -6,13 +6,15 @@ tokenized on the event loop, longer ones in a thread, so that they do not block 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from deployments.settings.placement import AUTO_CHARACTERS, Placement
 from deployments.settings.service import ServeSettings
+from deployments.tokenizer.client import Splitting
+from embedder.chunking.request import Chunk, ChunkOptions
 from embedder.core.deadline import Deadline
-from embedder.core.errors import ConfigurationError
-from embedder.core.protocols import Tokenizing
+from embedder.core.errors import ConfigurationError, DeadlineExceeded
 from embedder.core.types import Input, ModelInfo, Tokenized, Truncate
 from embedder.inference.loading import load_tokenizer
 from embedder.inference.local import LocalTokenizer
@@ -32,14 +34,14 @@ class ColocatedTokenizer:
     Ids count like characters.
     """
 
-    def __init__(self, remote: Tokenizing, local: LocalTokenizer, placement: Placement) -> None:
+    def __init__(self, remote: Splitting, local: LocalTokenizer, placement: Placement) -> None:
         self._remote = remote
         self._local = local
         self._takes_all = placement == "colocated"
 
     @classmethod
     def load(
-        cls, remote: Tokenizing, settings: ServeSettings, model: ModelSettings, info: ModelInfo
+        cls, remote: Splitting, settings: ServeSettings, model: ModelSettings, info: ModelInfo
     ) -> ColocatedTokenizer:
         """Load the tokenizer of a model that encoder replicas have loaded as ``info``.
 
@@ -69,3 +71,23 @@ class ColocatedTokenizer:
         if characters <= AUTO_CHARACTERS or self._takes_all:
             return await self._local.tokenize(inputs, truncate=truncate, deadline=deadline)
         return await self._remote.tokenize(inputs, truncate=truncate, deadline=deadline)
+
+    async def split(
+        self,
+        texts: Sequence[Input],
+        options: ChunkOptions,
+        *,
+        prompt: str,
+        most: int,
+        deadline: Deadline,
+    ) -> list[list[Chunk]]:
+        """Return what `Splitting.split` returns."""
+        if sum(map(len, texts)) > AUTO_CHARACTERS and not self._takes_all:
+            return await self._remote.split(
+                texts, options, prompt=prompt, most=most, deadline=deadline
+            )
+        try:
+            async with deadline.limit():
+                return await self._local.split_in_thread(texts, options, prompt=prompt, most=most)
+        except asyncio.TimeoutError:
+            raise DeadlineExceeded("Tokenizer") from None

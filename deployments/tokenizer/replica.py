@@ -16,6 +16,7 @@ from deployments.rpc.pickled_rows import PickledRows
 from deployments.rpc.replica_name import ReplicaStats, replica_id
 from deployments.settings.service import ServeSettings
 from embedder.batching.work_meter import WorkMeter
+from embedder.chunking.request import ChunkOptions, ChunkTable
 from embedder.core.deadline import NEVER
 from embedder.core.types import Input, Tokenized, Truncate
 from embedder.inference.residency import ModelState
@@ -64,6 +65,24 @@ class TokenizerReplica:
         """Return the text of every row of ids."""
         async with self._tokenizers.use(model) as tokenizer:
             return await tokenizer.decode(rows, skip_special_tokens=skip_special_tokens)
+
+    async def split(
+        self,
+        model: ModelSettings,
+        texts: Sequence[Input],
+        options: ChunkOptions,
+        prompt: str,
+        most: int,
+    ) -> ChunkTable:
+        """Return the chunks of every text behind ``prompt``, ``most`` in all."""
+        characters = sum(map(len, texts))
+        with self._work.queued(characters):
+            async with self._tokenizers.use(model) as tokenizer:
+                with self._work.computed(characters):
+                    chunks = await tokenizer.split_in_thread(
+                        texts, options, prompt=prompt, most=most
+                    )
+        return ChunkTable.of(chunks)
 
     async def stats(self) -> ReplicaStats[ModelState[str]]:
         """Return the state of every tokenizer of this replica, and the queue's statistics."""

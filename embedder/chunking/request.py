@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from embedder.core.errors import InvalidInput
 from embedder.core.types import Vectors
@@ -47,6 +52,30 @@ class Chunk:
     start: int
     stop: int
     tokens: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChunkTable:
+    """The chunks of n texts in arrays, as processes send them: a thousand are pickled at once.
+
+    ``ranges`` int64[total, 3] has start, stop and tokens of each chunk, ``counts`` int64[n] the
+    chunks of each text.
+    """
+
+    ranges: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, chunks: Sequence[Sequence[Chunk]]) -> ChunkTable:
+        """Return the table of the chunks of each text."""
+        rows = [(one.start, one.stop, one.tokens) for found in chunks for one in found]
+        counts = np.array([len(found) for found in chunks], np.int64)
+        return cls(np.array(rows, np.int64).reshape(-1, 3), counts)
+
+    def chunks(self) -> list[list[Chunk]]:
+        """Return the chunks of each text."""
+        rows = iter(self.ranges.tolist())
+        return [[Chunk(*row) for row in islice(rows, count)] for count in self.counts.tolist()]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

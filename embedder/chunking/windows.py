@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -40,10 +41,13 @@ class ChunkTokenizer(Protocol):
         """Return the offsets of the tokens of a text, without special tokens and prompt."""
 
 
-def split(text: str, tokenizer: ChunkTokenizer, options: ChunkOptions) -> list[Chunk]:
+def split(
+    text: str, tokenizer: ChunkTokenizer, options: ChunkOptions, *, most: int | None = None
+) -> list[Chunk]:
     """Return the chunks of a text in order; a text of only white space has none.
 
-    A chunk has no white space around it. Every other character of the text is in a chunk.
+    A chunk has no white space around it. Every other character of the text is in a chunk, unless
+    there are more than ``most`` chunks: then the work ends with the chunk after those.
 
     Raises:
         LimitExceeded: one character alone has more tokens than ``options.size``.
@@ -53,7 +57,8 @@ def split(text: str, tokenizer: ChunkTokenizer, options: ChunkOptions) -> list[C
     if tokens <= options.size:
         start = len(text) - len(text.lstrip())
         return [Chunk(start, start + len(whole), tokens)] if whole else []
-    return list(_Splitter(text, tokenizer, options).chunks())
+    chunks = _Splitter(text, tokenizer, options).chunks()
+    return list(islice(chunks, None if most is None else most + 1))
 
 
 @dataclass(frozen=True, slots=True)

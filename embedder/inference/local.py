@@ -85,7 +85,12 @@ class LocalTokenizer:
         )
 
     def split(
-        self, inputs: Sequence[Input], options: ChunkOptions, *, prompt: str = ""
+        self,
+        inputs: Sequence[Input],
+        options: ChunkOptions,
+        *,
+        prompt: str = "",
+        most: int | None = None,
     ) -> list[list[Chunk]]:
         """Return the chunks of every text behind ``prompt``, computed in the caller's thread.
 
@@ -94,7 +99,14 @@ class LocalTokenizer:
                 `embedder.chunking.texts.split_texts`.
         """
         encode("prompt", prompt)
-        return split_texts(inputs, _ChunkTokenizer(self._tokenizer, prompt), options)
+        return split_texts(inputs, _ChunkTokenizer(self._tokenizer, prompt), options, most=most)
+
+    async def split_in_thread(
+        self, texts: Sequence[Input], options: ChunkOptions, *, prompt: str, most: int
+    ) -> list[list[Chunk]]:
+        """Return what `split` returns; other requests run meanwhile."""
+        work = partial(self.split, texts, options, prompt=prompt, most=most)
+        return await self._threads.run(work)
 
     async def decode(
         self, rows: Sequence[Sequence[int]], *, skip_special_tokens: bool

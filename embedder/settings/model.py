@@ -102,7 +102,7 @@ class BatchSettings(Settings):
 class LimitSettings(Settings):
     """Limits of one request, and of all waiting requests; more is refused."""
 
-    max_inputs: int = Field(2048, ge=1, description="inputs per request")
+    max_inputs: int = Field(2048, ge=1, description="inputs per request, or chunks of its texts")
     max_characters: int = Field(
         122_880,
         ge=1,

@@ -12,9 +12,11 @@ from starlette.responses import Response, StreamingResponse
 from deployments.ingress.errors.responses import error_content
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.openai import streams
+from deployments.ingress.openai.chunked_inputs import ChunkedInputs, check_format
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.answer_size import check_embeddings, component_bytes
+from deployments.ingress.wire.chunking import Chunking, ChunkRange
 from deployments.ingress.wire.fields import EmbeddingFields, Usage, examples
 from deployments.ingress.wire.formats import (
     EncodingFormat,
@@ -40,6 +42,7 @@ class EmbeddingsRequest(EmbeddingFields):
     model_config = examples(
         {"model": "all-MiniLM-L6-v2", "input": "hello world"},
         {"input": ["one", "two"], "input_type": "document", "output_dtype": "int8"},
+        {"input": "a long text", "chunking": {"size": 64, "boundaries": "sentences"}},
     )
 
     input: InputField
@@ -50,7 +53,16 @@ class EmbeddingsRequest(EmbeddingFields):
         OutputDtype.FLOAT32,
         description="the type of a component; binary types pack eight into a byte",
     )
+    chunking: Chunking | None = Field(
+        None, description="split each text into chunks, of which each gets a vector; JSON only"
+    )
     user: str | None = Field(None, description="accepted and not used")
+
+
+class InputChunk(ChunkRange):
+    """The chunk of a vector; ``input`` is the number of its text in the request."""
+
+    input: int
 
 
 class Embedding(BaseModel):
@@ -59,6 +71,7 @@ class Embedding(BaseModel):
     object: Literal["embedding"]
     index: int
     embedding: list[float] | str
+    chunk: InputChunk | None = Field(None, description="only if the request has chunking")
 
 
 class EmbeddingsResponse(BaseModel):
@@ -84,17 +97,22 @@ async def create_embeddings(
         check_quantizable(dtype, body.normalize)
     options = body.options()
     kind = negotiate(context.headers.get(b"accept", b""))
+    check_format(body.chunking, kind)
+    given = await ChunkedInputs.of(body.input, body.chunking, options, body.model, service, context)
     if kind is Format.NDJSON:
-        wanted = streams.Request(service, body.input, options, body.model, context)
-        chunks = await streams.begin(wanted)
-        return StreamingResponse(_lines(chunks, body, context), media_type=kind.value)
+        wanted = streams.Request(service, given.inputs, options, body.model, context)
+        with given.naming():
+            chunks = await streams.begin(wanted)
+        return StreamingResponse(_lines(chunks, body, given, context), media_type=kind.value)
     component = component_bytes(dtype, kind, encoding)
-    await check_embeddings(service, context, body, "input", len(body.input), component)
-    answer = await service.embed(body.input, options, context.deadline, model=body.model)
+    with given.naming():
+        await check_embeddings(service, context, body, "input", len(given.inputs), component)
+        answer = await service.embed(given.inputs, options, context.deadline, model=body.model)
     vectors = answer.vectors if dtype is OutputDtype.FLOAT32 else quantize(answer.vectors, dtype)
     if kind is Format.JSON:
         tokens = int(answer.token_counts.sum())
-        content = _list_content(answer.model, tokens, data=_data(vectors, encoding))
+        data = given.add_fields(_data(vectors, encoding))
+        content = _list_content(answer.model, tokens, data=data)
         response = await json_response(content, answer.vectors.size * component)
     else:
         response = binary_response(vectors, kind)
@@ -103,16 +121,21 @@ async def create_embeddings(
 
 
 async def _lines(
-    chunks: AsyncIterator[streams.Chunk], body: EmbeddingsRequest, context: RequestContext
+    chunks: AsyncIterator[streams.Chunk],
+    body: EmbeddingsRequest,
+    given: ChunkedInputs,
+    context: RequestContext,
 ) -> Lines:
     """Yield a line for each embedding, then one with the usage; an error is the last line."""
     tokens, model = 0, ""
     try:
-        async for chunk in chunks:
-            answer = chunk.answer
-            tokens, model = tokens + int(answer.token_counts.sum()), answer.model
-            vectors = quantize(answer.vectors, body.output_dtype)
-            yield json_lines(_data(vectors, body.encoding_format, chunk.first))
+        with given.naming():
+            async for chunk in chunks:
+                answer = chunk.answer
+                tokens, model = tokens + int(answer.token_counts.sum()), answer.model
+                vectors = quantize(answer.vectors, body.output_dtype)
+                rows = _data(vectors, body.encoding_format, chunk.first)
+                yield json_lines(given.add_fields(rows, chunk.first))
         yield json_lines([_list_content(model, tokens)])
     except Exception as error:  # noqa: BLE001 - the status has been sent
         context.error = error

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embedder.chunking.request import Chunk, ChunkOptions
-from embedder.chunking.texts import by_text, chunk_texts, split_texts
+from embedder.chunking.request import Chunk, ChunkOptions, ChunkTable
+from embedder.chunking.texts import by_text, chunk_texts, naming_texts, split_texts
 from embedder.core.errors import InvalidInput, LimitExceeded
 from tests.unit.chunking.tokenizers import Rules
 
@@ -86,3 +86,51 @@ def test_vectors_are_grouped_by_text() -> None:
     assert first.vectors.tolist() == [[0, 1], [2, 3]]
     assert second.vectors.tolist() == [[4, 5]]
     assert by_text([], np.empty((0, 2), np.float32)) == []
+
+
+def test_texts_have_no_more_chunks_together_than_the_limit() -> None:
+    texts, options = ["abcdefgh", "x", "abcdefghijklmn"], ChunkOptions(8, 0)
+    with pytest.raises(LimitExceeded) as refused:
+        split_texts(texts, LETTERS, options, most=5)
+
+    assert refused.value.args == (
+        "input[2]",
+        "or more chunks, with those of the inputs before",
+        6,
+        5,
+    )
+    assert len(split_texts(texts, LETTERS, options, most=6)[2]) == 3
+
+
+def test_the_work_ends_with_the_first_chunk_beyond_the_limit() -> None:
+    counted: list[str] = []
+
+    def count(text: str) -> int:
+        counted.append(text)
+        return len(text)
+
+    text = "a b c d e f g h " * 1000
+    with pytest.raises(LimitExceeded):
+        split_texts([text], Rules(count), ChunkOptions(8, 7), most=5)
+
+    assert len(counted) < 40
+
+
+def test_an_error_about_a_chunk_names_its_text() -> None:
+    chunks = split_texts(["abcdefgh", "x", "yz"], LETTERS, ChunkOptions(8, 0))
+    named = []
+    for chunk in range(4):
+        with pytest.raises(InvalidInput) as refused, naming_texts(chunks):
+            raise InvalidInput(f"input[{chunk}].part", "is wrong")
+        named.append(refused.value.field)
+    with pytest.raises(InvalidInput, match="'dimensions' is wrong"), naming_texts(chunks):
+        raise InvalidInput("dimensions", "is wrong")
+
+    assert named == ["input[0].part", "input[0].part", "input[1].part", "input[2].part"]
+
+
+def test_a_table_has_the_chunks_of_each_text() -> None:
+    chunks = [[Chunk(0, 6, 8), Chunk(6, 8, 4)], [], [Chunk(1, 2, 3)]]
+
+    assert ChunkTable.of(chunks).chunks() == chunks
+    assert ChunkTable.of([]).chunks() == []

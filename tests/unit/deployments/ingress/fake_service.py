@@ -8,7 +8,7 @@ but the default one count in the opposite order.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
@@ -21,25 +21,26 @@ from deployments.index.replica import IndexReplica
 from deployments.ingress.asgi import build_asgi
 from deployments.ingress.service.replicas import Handles
 from deployments.ingress.service.service import Service
-from deployments.rpc.pickled_rows import PickledRows
 from deployments.rpc.replica_name import ReplicaStats
 from deployments.settings.service import IngressLimits, ServeSettings
 from embedder.batching.batcher import BatcherStats
 from embedder.core.deadline import Deadline
-from embedder.core.errors import InvalidInput, ModelNotFound
+from embedder.core.errors import ModelNotFound
 from embedder.core.tracing import SpanContext
-from embedder.core.types import Encoded, Input, ModelInfo, Priority, TokenBatch, Tokenized, Truncate
+from embedder.core.types import Encoded, ModelInfo, Priority, TokenBatch, Truncate
 from embedder.inference.encoder_pool import EncoderStats
-from embedder.inference.residency import LoadState, ModelState
-from embedder.inference.tokenization import OffsetToken
+from embedder.inference.residency import LoadState
 from embedder.models.catalogue import model_names
 from embedder.settings.model import ModelSettings
+from tests.unit.deployments.ingress.letter_tokenizer import (
+    LOADED,
+    MAX_TOKENS,
+    VOCABULARY_SIZE,
+    LetterTokenizer,
+)
 from tests.unit.deployments.local_handle import LocalHandle, as_handle
 from tests.unit.waiting import LONG_S
 
-MAX_TOKENS = 8
-END = "[END]"
-"""The special token with id 0 at the end of a text, in responses with special tokens."""
 ALIAS = "all-MiniLM-L6-v2"
 REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
 MODEL = ModelInfo(
@@ -51,7 +52,7 @@ MODEL = ModelInfo(
     tokenizer_digest="1" * 64,
     width=4,
     max_tokens=MAX_TOKENS,
-    vocabulary_size=1000,
+    vocabulary_size=VOCABULARY_SIZE,
     max_batch_tokens=100,
     pooling="mean",
     dtype="float32",
@@ -59,63 +60,6 @@ MODEL = ModelInfo(
     device="cpu",
     matryoshka=(2,),
 )
-
-LOADED = ModelState(
-    key=ModelSettings(name="/srv/secret/letters", alias="letters").key,
-    state=LoadState.READY,
-    bytes=7,
-    in_use=1,
-    pinned=True,
-    idle_s=0.0,
-    loading_s=None,
-    load_s=1.5,
-    error=None,
-)
-
-
-class LetterTokenizer:
-    """Ids are code points; remembers what it was asked, but for what only sees it answer."""
-
-    def __init__(self) -> None:
-        self.calls: list[list[Input]] = []
-
-    async def tokenize(
-        self, model: ModelSettings, inputs: Sequence[Input], truncate: Truncate
-    ) -> Tokenized:
-        if inputs != ["ready"]:
-            self.calls.append(list(inputs))
-        ids = [[ord(one) if isinstance(one, str) else one for one in item] for item in inputs]  # type: ignore[union-attr]
-        cut = np.array([len(row) > MAX_TOKENS for row in ids], np.bool_)
-        kept = {
-            Truncate.END: slice(MAX_TOKENS),
-            Truncate.START: slice(-MAX_TOKENS, None),
-            Truncate.NONE: slice(None),
-        }[truncate]
-        cut &= truncate is not Truncate.NONE
-        return Tokenized(TokenBatch.of([row[kept] for row in ids]), cut)
-
-    async def tokenize_with_offsets(
-        self, model: ModelSettings, texts: Sequence[str], add_special_tokens: bool
-    ) -> list[PickledRows[OffsetToken]]:
-        end = [OffsetToken(0, END, True, None, None)] if add_special_tokens else []
-        rows = (
-            [OffsetToken(ord(one), one, False, at, at + 1) for at, one in enumerate(text)] + end
-            for text in texts
-        )
-        return [PickledRows.of(OffsetToken, row) for row in rows]
-
-    async def decode(
-        self, model: ModelSettings, rows: Sequence[Sequence[int]], skip_special_tokens: bool
-    ) -> list[str]:
-        for row, ids in enumerate(rows):
-            for at, token in enumerate(ids):
-                if not 0 <= token < MODEL.vocabulary_size:
-                    raise InvalidInput(f"ids[{row}][{at}]", f"is {token}, which is no id")
-        end = "" if skip_special_tokens else END
-        return ["".join(chr(token) if token else end for token in ids) for ids in rows]
-
-    async def stats(self) -> ReplicaStats[ModelState[str]]:
-        return ReplicaStats("tokenizer-1", [LOADED])
 
 
 class LetterEncoder:

@@ -14,7 +14,7 @@ from embedder.core.errors import DeadlineExceeded, EmbedderError, InvalidInput
 from embedder.core.types import Input, Tokenized, Truncate
 from embedder.inference.tokenization import OffsetToken
 from embedder.settings.model import BatchSettings, ModelSettings
-from tests.unit.deployments.ingress.fake_service import END, LetterTokenizer
+from tests.unit.deployments.ingress.letter_tokenizer import END, LetterTokenizer
 from tests.unit.deployments.local_handle import as_handle
 from tests.unit.deployments.rpc.replica_errors import from_replica
 

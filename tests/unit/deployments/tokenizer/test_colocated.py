@@ -11,8 +11,9 @@ import pytest
 from deployments.settings.placement import AUTO_CHARACTERS, Placement
 from deployments.settings.service import ServeSettings
 from deployments.tokenizer.colocated import IN_LOOP_CHARACTERS, ColocatedTokenizer
+from embedder.chunking.request import Chunk, ChunkOptions
 from embedder.core.deadline import NEVER, Deadline
-from embedder.core.errors import ConfigurationError
+from embedder.core.errors import ConfigurationError, DeadlineExceeded
 from embedder.core.types import Input, Tokenized, Truncate
 from embedder.inference.loading import load_tokenizer
 from embedder.inference.local import LocalTokenizer
@@ -36,6 +37,18 @@ class Stage:
     ) -> Tokenized:
         self.asked.append((list(inputs), truncate, deadline))
         return self.tokenizer.encode(inputs, truncate=truncate)
+
+    async def split(
+        self,
+        texts: Sequence[Input],
+        options: ChunkOptions,
+        *,
+        prompt: str,
+        most: int,
+        deadline: Deadline,
+    ) -> list[list[Chunk]]:
+        self.asked.append((list(texts), Truncate.NONE, deadline))
+        return LocalTokenizer(self.tokenizer).split(texts, options, prompt=prompt, most=most)
 
 
 def load() -> FastTokenizer:
@@ -67,6 +80,36 @@ async def test_the_ingress_tokenizes_the_requests_of_its_placement(
     assert stage.asked == [(texts, Truncate.START, 7.0)] * calls
     assert found.tokens.ids.tolist() == expected.tokens.ids.tolist()
     assert found.truncated.tolist() == expected.truncated.tolist()
+
+
+@pytest.mark.parametrize(
+    ("placement", "characters", "calls"),
+    [
+        ("auto", AUTO_CHARACTERS, 0),
+        ("auto", AUTO_CHARACTERS + 1, 1),
+        ("colocated", AUTO_CHARACTERS + 1, 0),
+    ],
+)
+async def test_the_ingress_splits_the_texts_of_its_placement_in_a_thread(
+    stage: Stage, placement: Placement, characters: int, calls: int
+) -> None:
+    texts = [("Ships at dawn. " * 2000)[:characters]]
+    local, options = LocalTokenizer(load()), ChunkOptions(64, 8, "sentences")
+    found = await ColocatedTokenizer(stage, local, placement).split(
+        texts, options, prompt="ship: ", most=2000, deadline=NEVER
+    )
+
+    assert stage.asked == [(texts, Truncate.NONE, NEVER)] * calls
+    assert found == local.split(texts, options, prompt="ship: ")
+    assert local.queue.waiting == local.queue.running == 0
+
+
+async def test_a_split_that_waits_until_its_deadline_is_given_up(stage: Stage) -> None:
+    tokenizer = ColocatedTokenizer(stage, LocalTokenizer(load()), "colocated")
+    with pytest.raises(DeadlineExceeded, match="Tokenizer"):
+        await tokenizer.split(
+            ["ship"], ChunkOptions(), prompt="", most=9, deadline=Deadline.after(0)
+        )
 
 
 @pytest.mark.parametrize(

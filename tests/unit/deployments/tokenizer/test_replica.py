@@ -9,7 +9,8 @@ import pytest
 
 from deployments.settings.service import ServeSettings
 from deployments.tokenizer.replica import TokenizerReplica
-from embedder.core.errors import ConfigurationError
+from embedder.chunking.request import Chunk, ChunkOptions
+from embedder.core.errors import ConfigurationError, LimitExceeded
 from embedder.core.types import Truncate
 from embedder.settings.model import ModelSettings
 from tests.tiny_models import SPECIAL, VOCABULARY, write_tiny_bert, write_tokenizer
@@ -85,6 +86,20 @@ async def test_pieces_and_decoding_use_the_model_of_the_call(
     assert await replica.decode(first, ids, False) == ["[UNK] a b c d [PAD]"]
     assert await replica.decode(second, ids, True) == ["a b c d"]
     assert len((await replica.tokenize_with_offsets(first, ["a"], False))[0]) == 1
+
+
+async def test_texts_are_split_by_the_model_of_the_call(
+    models: tuple[ModelSettings, ModelSettings],
+) -> None:
+    replica = TokenizerReplica(ServeSettings())
+    await replica.reconfigure(_config(*models))
+    given = ["a b c d a b c d", " b "], ChunkOptions(8, 2)
+    first, second = [await replica.split(one, *given, "", 4) for one in models]
+
+    assert first.chunks() == [[Chunk(0, 11, 8), Chunk(8, 15, 6)], [Chunk(1, 2, 3)]]
+    assert second.chunks() == first.chunks()
+    with pytest.raises(LimitExceeded, match=r"'input\[1\]' has 3 or more chunks, .* is 2"):
+        await replica.split(models[0], *given, "", 2)
 
 
 async def test_a_replica_that_cannot_load_its_first_model_does_not_start(tmp_path: Path) -> None:

@@ -21,12 +21,11 @@ from embedder.core.types import Encoded, Input, ModelInfo, Priority, TokenBatch,
 from embedder.settings.model import ModelSettings
 from tests.unit.deployments.ingress.fake_service import (
     ALIAS,
-    MAX_TOKENS,
     MODEL,
     FakeService,
     LetterEncoder,
-    LetterTokenizer,
 )
+from tests.unit.deployments.ingress.letter_tokenizer import MAX_TOKENS, LetterTokenizer
 
 READER = "reader"
 JUDGE = "judge"

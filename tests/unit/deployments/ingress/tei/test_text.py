@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.deployments.ingress.fake_service import ALIAS, END, FakeService
+from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService
+from tests.unit.deployments.ingress.letter_tokenizer import END
 from tests.unit.deployments.ingress.tei.answers import post, refusal
 
 
