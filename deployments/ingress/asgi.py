@@ -8,6 +8,7 @@ from itertools import chain
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
+from deployments.ingress.cohere import embed
 from deployments.ingress.collections import lifecycle, points, search
 from deployments.ingress.description.documentation import documentation_routes
 from deployments.ingress.errors.responses import ERROR_CODES, ErrorShape
@@ -26,7 +27,7 @@ DESCRIBED_ROUTES: tuple[Route, ...] = tuple(
     chain(
         *(embeddings.routes, model_list.routes, lifecycle.routes, search.routes, points.routes),
         *(similarity.routes, clusters.routes, admin.routes),
-        *(vectors.routes, text.routes, info.routes, health.routes),
+        *(embed.routes, vectors.routes, text.routes, info.routes, health.routes),
     )
 )
 """Every route of the OpenAPI description."""

@@ -40,10 +40,12 @@ class Truncate(str, Enum):
 
 
 class InputType(str, Enum):
-    """The use of a text: some models have a different prompt for each."""
+    """The use of a text, by the name of its prompt: some models have a different one for each."""
 
     QUERY = "query"
     DOCUMENT = "document"
+    CLASSIFICATION = "classification"
+    CLUSTERING = "clustering"
 
 
 class Priority(IntEnum):

@@ -30,7 +30,12 @@ _nomic = partial(
     _mean,
     width=768,
     max_tokens=8192,
-    prompts=(("query", "search_query: "), ("document", "search_document: ")),
+    prompts=(
+        ("query", "search_query: "),
+        ("document", "search_document: "),
+        ("classification", "classification: "),
+        ("clustering", "clustering: "),
+    ),
 )
 _retrieval = partial(
     CatalogueRow,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from embedder.core.errors import InvalidInput
 from embedder.core.request import EmbedOptions
-from embedder.core.types import InputType, ModelInfo
+from embedder.core.types import ModelInfo
 
-NAMES = {InputType.QUERY: "query", InputType.DOCUMENT: "document"}
-"""The name of the prompt for each input type.
+EVERY_MODEL_HAS = ("query", "document")
+"""The prompts that sentence-transformers gives a model without them, empty.
 
-sentence-transformers gives a model without ``document`` an empty prompt of that name, so it never
-uses ``passage`` or ``corpus`` unless a request names them.
+So it never uses ``passage`` or ``corpus`` unless a request names them.
 """
 
 
@@ -37,5 +36,5 @@ def select_prompt(options: EmbedOptions, model: ModelInfo) -> str:
             )
         return model.prompts[options.prompt_name]
     if options.input_type is not None:
-        return model.prompts.get(NAMES[options.input_type], "")
+        return model.prompts.get(options.input_type.value, "")
     return model.prompts[model.default_prompt] if model.default_prompt else ""

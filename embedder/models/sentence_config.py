@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from embedder.core.errors import UnsupportedModel
 from embedder.core.types import SimilarityName
-from embedder.models.prompts import NAMES
+from embedder.models.prompts import EVERY_MODEL_HAS
 from embedder.models.safety import read_optional, require_supported
 from embedder.settings.model import ModelSettings
 
@@ -64,8 +64,8 @@ def default_prompt(
     # Membership is tested in lists, because a value of the file need not be hashable.
     if wanted is None or wanted in list(prompts):
         return wanted
-    if settings.default_prompt is None and wanted in list(NAMES.values()):
-        return None  # sentence-transformers gives every model these prompts, empty
+    if settings.default_prompt is None and wanted in list(EVERY_MODEL_HAS):
+        return None
     raise UnsupportedModel(
         f"the default prompt is {wanted!r}; there are: {', '.join(prompts) or 'none'}"
     )

@@ -12,7 +12,7 @@ from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.numeric_work import compute
 from deployments.ingress.service.service import Service
-from deployments.ingress.wire.answer_size import check_embeddings, check_size
+from deployments.ingress.wire.answer_size import VectorsSize, check_embeddings, check_size
 from deployments.ingress.wire.fields import EmbeddingFields, examples
 from deployments.ingress.wire.rows import (
     Matrices,
@@ -92,7 +92,7 @@ async def _check_centroids(body: ClusterRequest, service: Service, context: Requ
     """
     width = vectors_width(body.inputs)
     if width is None:
-        await check_embeddings(service, context, body, "k", body.k)
+        await check_embeddings(service, context, body, VectorsSize("k", body.k))
     else:
         check_size("k", body.k * width * NUMBER_BYTES, service.settings.limits)
 

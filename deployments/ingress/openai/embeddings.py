@@ -15,7 +15,7 @@ from deployments.ingress.openai import streams
 from deployments.ingress.openai.chunked_inputs import ChunkedInputs, check_format
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.service import Service
-from deployments.ingress.wire.answer_size import check_embeddings, component_bytes
+from deployments.ingress.wire.answer_size import VectorsSize, check_embeddings, component_bytes
 from deployments.ingress.wire.chunking import Chunking, ChunkRange
 from deployments.ingress.wire.fields import EmbeddingFields, Usage, examples
 from deployments.ingress.wire.formats import (
@@ -105,8 +105,9 @@ async def create_embeddings(
             chunks = await streams.begin(wanted)
         return StreamingResponse(_lines(chunks, body, given, context), media_type=kind.value)
     component = component_bytes(dtype, kind, encoding)
+    size = VectorsSize("input", len(given.inputs), component)
     with given.naming():
-        await check_embeddings(service, context, body, "input", len(given.inputs), component)
+        await check_embeddings(service, context, body, size)
         answer = await service.embed(given.inputs, options, context.deadline, model=body.model)
     vectors = answer.vectors if dtype is OutputDtype.FLOAT32 else quantize(answer.vectors, dtype)
     if kind is Format.JSON:

@@ -28,7 +28,7 @@ from deployments.ingress.tei.bodies import (
     SimilarityBody,
     SimilarityParameters,
 )
-from deployments.ingress.wire.answer_size import check_embeddings
+from deployments.ingress.wire.answer_size import VectorsSize, check_embeddings
 from deployments.ingress.wire.field_names import rename_input_errors
 from deployments.ingress.wire.formats import timing_headers
 from deployments.ingress.wire.json_bodies import json_response
@@ -100,7 +100,7 @@ async def embed(body: EmbedBody, service: Service, context: RequestContext) -> R
         dimensions=body.dimensions,
         normalize=body.normalize,
     )
-    await check_embeddings(service, context, body, "inputs", len(body.inputs))
+    await check_embeddings(service, context, body, VectorsSize("inputs", len(body.inputs)))
     answer = await request.embed(body.inputs, options, "inputs")
     return await request.respond(answer.vectors, answer, sum(map(len, body.inputs)))
 

@@ -6,6 +6,7 @@ Estimates use the average length of a number, so a response may be some percent 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
@@ -73,31 +74,46 @@ def check_response_size(field: str, response: Response, limits: IngressLimits) -
 class VectorsBody(Protocol):
     """A body that requests vectors of a model."""
 
-    model: str | None
-    dimensions: int | None
+    @property
+    def model(self) -> str | None:
+        """Return the name of the model."""
+
+    @property
+    def dimensions(self) -> int | None:
+        """Return the number of components to keep."""
+
+
+@dataclass(frozen=True, slots=True)
+class VectorsSize:
+    """How many vectors a response has: ``count``, which a field of the request determines.
+
+    A component has ``component`` bytes. The rest of the response has ``other`` bytes.
+    """
+
+    field: str
+    count: int
+    component: float = NUMBER_BYTES
+    other: int = 0
+
+    def bytes(self, width: int) -> float:
+        """Return the bytes of the response for vectors of a width."""
+        return self.count * (width * self.component + ITEM_BYTES) + self.other
 
 
 async def check_embeddings(
-    service: Service,
-    context: RequestContext,
-    body: VectorsBody,
-    field: str,
-    count: int,
-    component: float = NUMBER_BYTES,
+    service: Service, context: RequestContext, body: VectorsBody, size: VectorsSize
 ) -> None:
-    """Check the size of a response with ``count`` embeddings of ``component`` bytes per component.
-
-    ``field`` is the field of the request that determines the count.
+    """Check the size of a response with vectors, whose width may be that of the model.
 
     Raises:
         LimitExceeded: the size is above ``max_response_bytes``.
         EmbedderError: as `Service.model`.
     """
     limits = service.settings.limits
-    if count * (MAX_WIDTH * component + ITEM_BYTES) <= limits.max_response_bytes:
+    if size.bytes(MAX_WIDTH) <= limits.max_response_bytes:
         return  # within the limit for the width of any model
     width = body.dimensions
     if width is None:
         model = await service.model(body.model, task=Task.EMBED, deadline=context.deadline)
         width = model.width
-    check_size(field, count * (width * component + ITEM_BYTES), limits)
+    check_size(size.field, size.bytes(width), limits)

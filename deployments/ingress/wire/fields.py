@@ -25,7 +25,15 @@ from embedder.core.types import InputType, Priority, Truncate
 
 PriorityName = Literal["interactive", "bulk"]
 
-InputTypeName = Literal["query", "document", "passage", "search_query", "search_document"]
+InputTypeName = Literal[
+    "query",
+    "document",
+    "passage",
+    "search_query",
+    "search_document",
+    "classification",
+    "clustering",
+]
 
 INPUT_TYPES: Mapping[str, InputType] = {
     "query": InputType.QUERY,
@@ -33,6 +41,8 @@ INPUT_TYPES: Mapping[str, InputType] = {
     "passage": InputType.DOCUMENT,
     "search_query": InputType.QUERY,
     "search_document": InputType.DOCUMENT,
+    "classification": InputType.CLASSIFICATION,
+    "clustering": InputType.CLUSTERING,
 }
 """The kinds of texts by our names and those of NIM, Cohere and Voyage."""
 

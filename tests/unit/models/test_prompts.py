@@ -50,6 +50,8 @@ def model(prompts: Mapping[str, str], default: str | None = None) -> ModelInfo:
         (EmbedOptions(input_type=DOCUMENT), {"query": "Q: "}, "query", ""),
         (EmbedOptions(input_type=QUERY), CORPUS, "corpus", ""),
         (EmbedOptions(input_type=QUERY), {}, None, ""),
+        (EmbedOptions(input_type=InputType.CLASSIFICATION), CORPUS, None, "K: "),
+        (EmbedOptions(input_type=InputType.CLUSTERING), CORPUS, "corpus", ""),
     ],
 )
 def test_the_prompt_follows_the_options_and_the_model(
@@ -120,7 +122,7 @@ def test_an_input_type_is_never_refused_and_never_uses_the_default(
     known = default if default in prompts else None
     found = select_prompt(EmbedOptions(input_type=kind), model(prompts, known))
 
-    assert found == prompts.get({QUERY: "query", DOCUMENT: "document"}[kind], "")
+    assert found == prompts.get(kind.value, "")
 
 
 @given(TABLES)

@@ -32,7 +32,7 @@ WITHOUT_COLLECTIONS = {
     *(("GET", path) for path in ("/openapi.json", "/docs", "/docs/{name}")),
     *(("POST", path) for path in ("/", "/embed", "/similarity", "/rerank", "/tokenize", "/decode")),
     *(("POST", path) for path in ("/v1/embeddings", "/embeddings", "/v1/similarity")),
-    ("POST", "/v1/cluster"),
+    *(("POST", path) for path in ("/v1/cluster", "/v1/embed", "/v2/embed")),
     ("DELETE", "/v1/cache"),
 }
 """The routes that neither read nor change a collection."""

@@ -83,14 +83,6 @@ REFUSED: Mapping[str, tuple[str, Mapping[str, str], str, tuple[int, str, str | N
         (404, "route_not_found", None),
         "did you mean /rerank?",
     ),
-    "cohere 7.3.1, embed": (
-        "/v2/embed",
-        COHERE,
-        '{"texts":["abc","d"],"model":"all-MiniLM-L6-v2","input_type":"search_document",'
-        '"embedding_types":["float"]}',
-        (404, "route_not_found", None),
-        "did you mean /embed?",
-    ),
     "cohere 7.3.1, rerank": (
         "/v2/rerank",
         COHERE,

@@ -16,7 +16,7 @@ from deployments.ingress.openai.streams import CHUNK
 from embedder.core.types import Priority, Truncate
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService, message, refusal
 
-PROMPTS = {"query": "aa", "document": "bb", "title": "cc"}
+PROMPTS = {"query": "aa", "document": "bb", "title": "cc", "classification": "bbb"}
 
 
 async def _embed(
@@ -50,6 +50,8 @@ async def test_both_paths_answer_the_same() -> None:
         ({"input_type": "document"}, [0, 2, 0, 1]),
         ({"input_type": "passage"}, [0, 2, 0, 1]),
         ({"input_type": "search_document"}, [0, 2, 0, 1]),
+        ({"input_type": "classification"}, [0, 3, 0, 1]),
+        ({"input_type": "clustering"}, [0, 0, 0, 1]),
         ({"prompt_name": "title"}, [0, 0, 2, 1]),
     ],
 )
@@ -133,7 +135,7 @@ async def test_a_shorter_timeout_is_respected() -> None:
         ({"dimensions": 3}, (400, "invalid_input", "dimensions")),
         ({"prompt_name": "other"}, (400, "invalid_input", "prompt_name")),
         ({"prompt_name": "title", "input_type": "query"}, (400, "invalid_input", "input_type")),
-        ({"input_type": "classification"}, (400, "invalid_input", "input_type")),
+        ({"input_type": "image"}, (400, "invalid_input", "input_type")),
         ({"truncate": "middle"}, (400, "invalid_input", "truncate")),
         ({"truncate": True}, (400, "invalid_input", "truncate")),
         ({"normalize": "yes"}, (400, "invalid_input", "normalize")),

@@ -146,7 +146,8 @@ async def _answer(service: FakeService, method: str, path: str, body: Any) -> tu
             stored = await http.post("/v1/collections/c/points", json=STORED)
             assert stored.status_code == 200
         address = re.sub(r"\{\w+\}", "c", path)
-        response: httpx.Response = await http.request(method, address, json=body)
+        headers = {"x-request-id": "r-1"}  # some answers have it
+        response: httpx.Response = await http.request(method, address, json=body, headers=headers)
         answer = response.json()
         if isinstance(answer, dict):
             answer.pop("identity", None)  # another one for each creation
