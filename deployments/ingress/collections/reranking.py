@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from deployments.ingress.collections.search_bodies import QueryBody
+from deployments.ingress.collections.search_queries import read_by_model
 from deployments.ingress.service.connection import Connection
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.field_names import rename_input_errors
@@ -64,13 +65,15 @@ async def rerank_hits(
     """
     ordered = list(lists)
     for name, scorer in scorers.items():
-        rows = [
-            row for row, query in enumerate(queries) if query.rerank and query.rerank.model == name
-        ]
-        pairs = [_pair(service, queries[row].text, one) for row in rows for one in lists[row]]
+        read = {
+            row: lists[row][: read_by_model(query)]
+            for row, query in enumerate(queries)
+            if query.rerank is not None and query.rerank.model == name
+        }
+        pairs = [_pair(service, queries[row].text, one) for row in read for one in read[row]]
         scores = iter(await _scores(scorer, pairs, deadline))
-        for row in rows:
-            ordered[row] = rerank(lists[row], list(islice(scores, len(lists[row]))))
+        for row, hits in read.items():
+            ordered[row] = rerank(hits, list(islice(scores, len(hits))))
     return ordered
 
 

@@ -3,43 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from starlette.responses import Response
 
-from deployments.index.client import ShardedHits
 from deployments.ingress.collections.bodies import CollectionName
-from deployments.ingress.collections.embedding import Contents
 from deployments.ingress.collections.reranking import find_scorers, rerank_hits
+from deployments.ingress.collections.retrieval import Retrieval
 from deployments.ingress.collections.search_bodies import (
     HitField,
     QueryBody,
     SearchAnswer,
     SearchBody,
 )
-from deployments.ingress.collections.search_queries import index_query, queries_of
+from deployments.ingress.collections.search_queries import is_ordered_later, queries_of
 from deployments.ingress.middleware.context import RequestContext
-from deployments.ingress.middleware.large_bodies import convert_body
 from deployments.ingress.routing.route import Routes
-from deployments.ingress.service.search_admission import key_of
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.answer_size import check_response_size
 from deployments.ingress.wire.json_bodies import json_response
+from deployments.rpc.pickled_rows import PickledRows
 from deployments.settings.access import Scope
-from embedder.core.errors import Unavailable, UnknownCollection
 from embedder.core.outputs import Task
-from embedder.core.types import Priority
-from embedder.index.contract.points import CollectionInfo, Hit, Query
-from embedder.index.ranking.ranked_hits import (
-    Component,
-    ComponentScore,
-    RankedHit,
-    found_by,
-    select,
-)
+from embedder.index.contract.points import Hit
+from embedder.index.fusion import Component
+from embedder.index.ranking.ranked_hits import RankedHit, ranked, select
 
 JSON_PER_PICKLED_BYTE = 6
 """The most bytes of JSON for a byte of pickled hits: a control character is escaped by six."""
@@ -54,63 +42,37 @@ async def search(
     """Find the nearest points of one query or of several.
 
     If an index shard does not answer, its points are left out, ``partial`` is true and ``missing``
-    names the shard; with ``complete`` the search fails instead. A search with ``rerank`` fails if
-    the model cannot read the texts of all hits.
+    names the shard; with ``complete`` the search fails instead. With ``hybrid`` the words of a
+    text are searched too. A search with ``rerank`` fails if the model cannot read all hits.
     """
     queries, prefixes = queries_of(body, service.settings.limits)
     if body.model is not None:
         service.models.check(body.model, Task.EMBED)
     scorers = await find_scorers(service, queries, prefixes, context.deadline)
-    contents = await convert_body(context, Contents.of, queries, prefixes)
-    wanted = [
-        index_query(name, query, prefix, vector, field, body.consistency)
-        for query, prefix, vector, field in zip(
-            queries, prefixes, contents.vectors, contents.fields, strict=True
-        )
-    ]
-    found = await _found(body, service, context, contents, wanted)
+    retrieval = Retrieval(name, body, queries, prefixes, service, context)
+    rankings, missing = await retrieval.run()
     results: list[Iterator[dict[str, Any]]]
-    if scorers or any("scores" in query.include for query in queries):
-        lists = [found_by("dense", await hits.unpickled()) for hits in found.hits]
+    if any(is_ordered_later(query) or "scores" in query.include for query in queries):
+        lists = [await _ranked(query, each) for query, each in zip(queries, rankings, strict=True)]
         lists = await rerank_hits(service, scorers, queries, lists, context.deadline)
         results = list(map(_ranked_results, queries, lists))
     else:
         # Iterators, so that each hit is unpickled and written in turn, and other requests can run.
-        results = list(map(_results, queries, found.hits))
-    expected_bytes = JSON_PER_PICKLED_BYTE * sum(hits.pickled_bytes for hits in found.hits)
-    response = await json_response(_answer(body, results, found.missing), expected_bytes)
+        results = [
+            _results(query, each["dense"]) for query, each in zip(queries, rankings, strict=True)
+        ]
+    pickled = sum(hits.pickled_bytes for each in rankings for hits in each.values())
+    answer = _answer(body, results, missing)
+    response = await json_response(answer, JSON_PER_PICKLED_BYTE * pickled)
     return check_response_size("top_k", response, service.settings.limits)
 
 
-async def _found(
-    body: SearchBody,
-    service: Service,
-    context: RequestContext,
-    contents: Contents,
-    wanted: Sequence[Query],
-) -> ShardedHits:
-    """Return the hits of the queries, whose texts are embedded first.
-
-    Raises:
-        EmbedderError: as `SearchAdmission.search` and `Service.embed_for`.
-    """
-    keys = [key_of(query, contents.texts.get(row)) for row, query in enumerate(wanted)]
-    run = partial(
-        service.search_admission.search,
-        keys=keys,
-        complete=body.complete,
-        deadline=context.deadline,
-    )
-
-    async def run_by_text(collection: CollectionInfo | None) -> ShardedHits:
-        return await run(await _embedded(service, context, body, contents, wanted, collection))
-
-    if not contents.texts:
-        return await run(wanted)
-    service.search_admission.check(wanted, keys)
-    return await service.index.reading(body.consistency).collection_cache.run(
-        wanted[0].collection, run_by_text, deadline=context.deadline, texts=True
-    )
+async def _ranked(query: QueryBody, rankings: Mapping[str, PickledRows[Hit]]) -> list[RankedHit]:
+    """Return the hits of a query, fused if it has several rankings."""
+    hits = {name: await rows.unpickled() for name, rows in rankings.items()}
+    if query.hybrid is None:
+        return ranked(hits)
+    return ranked(hits, query.hybrid.fusion, query.hybrid.weights.model_dump())
 
 
 def _answer(
@@ -123,42 +85,12 @@ def _answer(
     return {**answer, "missing": missing} if missing else answer
 
 
-async def _embedded(
-    service: Service,
-    context: RequestContext,
-    body: SearchBody,
-    contents: Contents,
-    wanted: Sequence[Query],
-    collection: CollectionInfo | None,
-) -> list[Query]:
-    """Return the queries with vectors of their texts by the model of a collection.
-
-    The first search by text records the model, if a collection with points has none: points of an
-    older version have no model, and after a change of models they must not be compared with another
-    one. If the model cannot be stored now, the next search tries again. A stale one does not wait
-    for that.
-    """
-    if collection is None:
-        raise UnknownCollection("collection", wanted[0].collection)
-    vectors, model = await contents.embedded(
-        service, context, collection, body.model, Priority.INTERACTIVE
-    )
-    records = body.model is None and body.consistency == "latest"
-    if records and collection.count and collection.stored is None:
-        with suppress(Unavailable):
-            await service.index.record_model(collection, model, context.deadline)
-    return [
-        replace(query, vector=vector, identity=collection.identity, model=model)
-        for query, vector in zip(wanted, vectors, strict=True)
-    ]
-
-
 def _results(query: QueryBody, hits: Iterable[Hit]) -> Iterator[dict[str, Any]]:
     return (_result(hit, hit.score, query.include) for hit in hits)
 
 
 def _ranked_results(query: QueryBody, hits: Sequence[RankedHit]) -> Iterator[dict[str, Any]]:
-    threshold = query.score_threshold if query.rerank else None
+    threshold = query.score_threshold if is_ordered_later(query) else None
     return (
         _result(one.hit, one.score, query.include, one.components)
         for one in select(hits, query.top_k, threshold)
@@ -169,7 +101,7 @@ def _result(
     hit: Hit,
     score: float | None,
     include: Sequence[HitField],
-    scores: Mapping[Component, ComponentScore | None] | None = None,
+    scores: Mapping[str, Component | None] | None = None,
 ) -> dict[str, Any]:
     result: dict[str, Any] = {"id": hit.id, "score": score}
     if hit.distance is not None:

@@ -10,9 +10,13 @@ from deployments.ingress.collections.bodies import MAX_INCLUDED, FilterBody, Poi
 from deployments.ingress.wire.fields import Body, examples
 from deployments.ingress.wire.inputs import VectorField
 from embedder.index.contract.limits import MAX_TOP_K
+from embedder.index.ranking.ranked_hits import Fusion
 
 HitField = Literal["vector", "text", "metadata", "scores"]
 """A field of a hit that a response may include."""
+
+MAX_WEIGHT = 1000.0
+"""The largest weight of a ranking."""
 
 RerankMethod = Literal["cross-encoder"]
 """How a model compares a query with the text of a point."""
@@ -37,10 +41,36 @@ class RerankBody(Body):
     )
 
 
+class WeightsBody(Body):
+    """The weight of each ranking; of weight 0, it is not computed."""
+
+    dense: float = Field(1.0, ge=0, le=MAX_WEIGHT, description="of the ranking by vectors")
+    lexical: float = Field(1.0, ge=0, le=MAX_WEIGHT, description="of the ranking by words (BM25)")
+
+
+class HybridBody(Body):
+    """How a text is searched by its vector and by its words, and both rankings are fused."""
+
+    fusion: Fusion = Field(
+        "rrf",
+        description="rrf: by ranks, the sum of weight / (60 + rank); weights: by scores, each "
+        "ranking scaled to 0 to 1",
+    )
+    weights: WeightsBody = Field(default_factory=WeightsBody)
+    candidates: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_TOP_K,
+        strict=True,
+        description="hits of each ranking, at least top_k; default: 4 times top_k, 100 to 1,000",
+    )
+
+
 class QueryBody(FilterBody):
     """One query: a text, a vector, or the id of a point whose neighbours are searched.
 
-    Where ``rerank`` is given, a text may stand beside a vector: the vector searches.
+    Beside ``hybrid`` and ``rerank``, a text may stand beside a vector: this is then compared with
+    those of points, in place of the vector of the text.
     """
 
     text: str | None = None
@@ -57,6 +87,9 @@ class QueryBody(FilterBody):
         description="weight of the diversity of results (maximal marginal relevance); 0: plain "
         "search",
     )
+    hybrid: HybridBody | None = Field(
+        None, description="search by the words of the text too, and fuse both rankings"
+    )
     rerank: RerankBody | None = Field(
         None, description="order the hits again by a model that reads the query and their texts"
     )
@@ -64,8 +97,8 @@ class QueryBody(FilterBody):
         default_factory=list,
         max_length=MAX_INCLUDED,
         fail_fast=True,
-        description="fields of each hit to return beside its id and score; scores: the score and "
-        "the rank in each list",
+        description="fields of each hit to return beside its id and score; scores: the "
+        "rank and the score in each ranking",
     )
 
 
@@ -76,6 +109,7 @@ class SearchBody(QueryBody, ReadBody):
         {"text": "greeting", "top_k": 3},
         {"text": "greeting", "filter": {"lang": "en"}, "include": ["metadata"]},
         {"text": "greeting", "diversity": 0.5},
+        {"text": "greeting", "hybrid": {"fusion": "weights", "weights": {"lexical": 0.5}}},
         {"text": "greeting", "rerank": {"candidates": 100}, "include": ["text", "scores"]},
         {"queries": [{"text": "greeting"}, {"id": "a", "top_k": 3}]},
     )
@@ -89,18 +123,20 @@ class SearchBody(QueryBody, ReadBody):
     )
 
 
-class ListScore(BaseModel):
-    """The score of a hit in one list, and its rank there, from 1."""
+class RankAnswer(BaseModel):
+    """The place of a hit in one ranking: its rank, from 1, and its score."""
 
-    score: float
     rank: int
+    score: float
 
 
 class Scores(BaseModel):
-    """The scores of a hit; null: it is not in that list."""
+    """The place of a hit in each ranking of its query; null: that ranking lacks it."""
 
-    dense: ListScore | None = Field(None, description="of the vectors")
-    rerank: ListScore | None = Field(None, description="of the model that reads the texts")
+    dense: RankAnswer | None = Field(None, description="by vectors")
+    lexical: RankAnswer | None = Field(None, description="by words")
+    fused: RankAnswer | None = Field(None, description="of both")
+    rerank: RankAnswer | None = Field(None, description="by the model that reads the texts")
 
 
 class Result(Point):

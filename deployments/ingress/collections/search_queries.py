@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deployments.ingress.collections.search_bodies import QueryBody, SearchBody
+from deployments.ingress.collections.search_bodies import HybridBody, QueryBody, SearchBody
 from deployments.ingress.wire.inputs import check_count
 from deployments.settings.service import IngressLimits
 from embedder.core.errors import InvalidInput, LimitExceeded
-from embedder.core.types import Vectors
 from embedder.index.contract.filter_parsing import parse
+from embedder.index.contract.filters import Filter
 from embedder.index.contract.limits import MAX_TOP_K, MIN_SAMPLE, OVERSAMPLE
-from embedder.index.contract.points import Consistency, PointField, Query
+from embedder.index.contract.points import PointField
+from embedder.index.fusion import candidates as fusion_candidates
 
 
 def queries_of(
@@ -29,79 +30,107 @@ def queries_of(
     if body.queries is not None and beside:
         raise InvalidInput("queries", f"cannot stand beside {sorted(beside)}: put these into each")
     for query, prefix in zip(queries, prefixes, strict=True):
-        given = [name for name in ("text", "vector", "id") if getattr(query, name) is not None]
-        if len(given) != 1 and not (query.rerank and given == ["text", "vector"]):
-            raise _not_one_of_three(given, prefix)
-        if query.rerank is not None:
-            _check_rerank(query, prefix, limits)
-    pairs = sum(candidates_of(query) for query in queries if query.rerank is not None)
+        try:
+            _check(query, limits)
+        except InvalidInput as error:
+            raise error.with_field(f"{prefix}{error.field}".rstrip(".") or "text") from None
+    pairs = sum(read_by_model(query) for query in queries if query.rerank is not None)
     if pairs > limits.max_inputs:
         unit = "texts to read in all (max_inputs)"
         raise LimitExceeded("rerank.candidates", unit, pairs, limits.max_inputs)
     return queries, prefixes
 
 
-def candidates_of(query: QueryBody) -> int:
-    """Return how many hits the index finds for a query; not all of them are returned."""
+def by_vector(query: QueryBody) -> bool:
+    """Return whether a query is compared with vectors."""
+    return query.hybrid is None or query.hybrid.weights.dense > 0
+
+
+def by_words(query: QueryBody) -> bool:
+    """Return whether the words of a query are searched."""
+    return query.hybrid is not None and query.hybrid.weights.lexical > 0
+
+
+def is_ordered_later(query: QueryBody) -> bool:
+    """Return whether the order of its hits is another than that of the index."""
+    return query.hybrid is not None or query.rerank is not None
+
+
+def read_by_model(query: QueryBody) -> int:
+    """Return how many hits a model reads to order them; ``top_k`` without ``rerank``."""
     if query.rerank is None:
         return query.top_k
     return query.rerank.candidates or min(max(OVERSAMPLE * query.top_k, MIN_SAMPLE), MAX_TOP_K)
 
 
-def index_query(
-    name: str,
-    query: QueryBody,
-    prefix: str,
-    vector: Vectors | None,
-    field: str,
-    consistency: Consistency,
-) -> Query:
-    """Return a query of a collection for the index.
+def found_by_index(query: QueryBody) -> int:
+    """Return how many hits each ranking of a query has; not all of them are returned."""
+    if query.hybrid is None:
+        return read_by_model(query)
+    return query.hybrid.candidates or max(fusion_candidates(query.top_k), read_by_model(query))
 
-    A query that is reranked has its threshold applied later, to the scores of the model.
-    """
+
+def included(query: QueryBody) -> tuple[PointField, ...]:
+    """Return the fields of points that a query needs, also if it returns fewer."""
     include: list[PointField] = [one for one in query.include if one != "scores"]
-    reranked = query.rerank is not None
-    if reranked and "text" not in include:
+    if query.rerank is not None and "text" not in include:
         include.append("text")
-    return Query(
-        collection=name,
-        vector=vector,
-        top_k=candidates_of(query),
-        field=field,
-        id=query.id,
-        filter=None if query.filter is None else parse(query.filter, f"{prefix}filter"),
-        threshold=None if reranked else query.score_threshold,
-        diversity=query.diversity,
-        include=tuple(include),
-        consistency=consistency,
-    )
+    return tuple(include)
 
 
-def _not_one_of_three(given: Sequence[str], prefix: str) -> InvalidInput:
-    if given:
-        return InvalidInput(f"{prefix}{given[1]}", f"must be one of {given}")
-    return InvalidInput(prefix.rstrip(".") or "text", "must have a text, a vector or an id")
+def filter_of(query: QueryBody, prefix: str) -> Filter | None:
+    """Return the parsed filter of a query."""
+    return None if query.filter is None else parse(query.filter, f"{prefix}filter")
 
 
-def _check_rerank(query: QueryBody, prefix: str, limits: IngressLimits) -> None:
-    """Check that a query can be reranked.
+def _check(query: QueryBody, limits: IngressLimits) -> None:
+    """Check one query; errors name its fields.
 
     Raises:
-        InvalidInput: it has no text, too few candidates, or a diversity.
+        InvalidInput: fields are missing, or cannot stand beside each other.
+    """
+    given = [name for name in ("text", "vector", "id") if getattr(query, name) is not None]
+    if not given:
+        raise InvalidInput("", "must have a text, a vector or an id")
+    if len(given) > 1 and not (is_ordered_later(query) and given == ["text", "vector"]):
+        raise InvalidInput(given[1], f"must be one of {given}")
+    for name in ("hybrid", "rerank"):
+        if getattr(query, name) is not None:
+            _check_text(query, name, limits)
+    if query.hybrid is not None:
+        _check_hybrid(query, query.hybrid)
+    if query.rerank is not None:
+        _check_candidates("rerank.candidates", query.rerank.candidates, query.top_k)
+
+
+def _check_text(query: QueryBody, name: str, limits: IngressLimits) -> None:
+    """Check what a field needs beside it that uses the text of a query.
+
+    Raises:
+        InvalidInput: the query has no text, or a diversity.
         LimitExceeded: its text is too long.
     """
     if query.text is None:
-        problem = "needs a 'text', also beside a vector: the model reads it with those of points"
-        raise InvalidInput(f"{prefix}rerank", problem)
+        raise InvalidInput(name, "needs a 'text', which may stand beside a vector")
     if not query.text:
-        raise InvalidInput(f"{prefix}text", "must not be empty")
+        raise InvalidInput("text", "must not be empty")
     if len(query.text) > limits.max_characters:
-        size = len(query.text), limits.max_characters
-        raise LimitExceeded(f"{prefix}text", "characters", *size)
+        raise LimitExceeded("text", "characters", len(query.text), limits.max_characters)
     if query.diversity is not None:
-        problem = "cannot stand beside 'rerank', which orders the results by the scores alone"
-        raise InvalidInput(f"{prefix}diversity", problem)
-    if (candidates := candidates_of(query)) < query.top_k:
-        problem = f"is {candidates}; it must be at least top_k, which is {query.top_k}"
-        raise InvalidInput(f"{prefix}rerank.candidates", problem)
+        problem = f"cannot stand beside '{name}', which orders the results by scores alone"
+        raise InvalidInput("diversity", problem)
+
+
+def _check_hybrid(query: QueryBody, hybrid: HybridBody) -> None:
+    _check_candidates("hybrid.candidates", hybrid.candidates, query.top_k)
+    weights = hybrid.weights
+    if not weights.dense and not weights.lexical:
+        raise InvalidInput("hybrid.weights", "are all 0; one must be larger")
+    if query.vector is not None and not weights.dense:
+        raise InvalidInput("vector", "is not used, because 'hybrid.weights.dense' is 0")
+
+
+def _check_candidates(field: str, candidates: int | None, top_k: int) -> None:
+    if candidates is not None and candidates < top_k:
+        problem = f"is {candidates}; it must be at least top_k, which is {top_k}"
+        raise InvalidInput(field, problem)

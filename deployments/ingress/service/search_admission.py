@@ -8,7 +8,8 @@ from the collection size in the last answer of the shards.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from hashlib import blake2b
 
 from deployments.index.client import ShardedHits
@@ -16,7 +17,8 @@ from deployments.index.sharded_client import RemoteIndex
 from embedder.core.deadline import Deadline
 from embedder.core.types import Priority, Timings
 from embedder.index.contract.points import Query
-from embedder.index.contract.pricing import search_price
+from embedder.index.contract.pricing import search_price, text_search_price
+from embedder.index.contract.texts import TextQuery
 from embedder.pipeline.admission_control import AdmissionControl
 from embedder.pipeline.threads import QueueStats
 
@@ -57,30 +59,59 @@ class SearchAdmission:
         Raises:
             Overloaded: the predicted wait is too long; the error says when to retry.
         """
+        index = self._index.reading(queries[0].consistency)
+        search = partial(index.search, queries, complete=complete, deadline=deadline)
+        return await self._run(search, keys, partial(self._price, queries))
+
+    async def search_text(
+        self, queries: Sequence[TextQuery], *, complete: bool, deadline: Deadline
+    ) -> ShardedHits:
+        """Run the queries of one request by words, as `RemoteIndex.search_text`.
+
+        Raises:
+            Overloaded: as `search`.
+        """
+        index = self._index.reading(queries[0].consistency)
+        search = partial(index.search_text, queries, complete=complete, deadline=deadline)
+        keys = [key_of(query, query.text) for query in queries]
+        return await self._run(search, keys, partial(self._text_price, queries))
+
+    async def _run(
+        self,
+        search: Callable[[], Awaitable[ShardedHits]],
+        keys: Sequence[bytes],
+        price: Callable[[], int],
+    ) -> ShardedHits:
+        """Run an admitted search; its price is known better once the shards have answered."""
         asked_s = time.monotonic()
-        work = self._admission.admit(keys, self._price(queries), Priority.INTERACTIVE)
-        self._queries += len(queries)
+        work = self._admission.admit(keys, price(), Priority.INTERACTIVE)
+        self._queries += len(keys)
         try:
-            index = self._index.reading(queries[0].consistency)
-            found = await index.search(queries, complete=complete, deadline=deadline)
+            found = await search()
             inference_s = time.monotonic() - found.sent_s
             times = Timings(queue_s=found.sent_s - asked_s, inference_s=inference_s)
-            work.resize(self._price(queries))
+            work.resize(price())
             work.computed(work.tokens, times)
             return found
         finally:
-            self._queries -= len(queries)
+            self._queries -= len(keys)
             work.end()
 
     def _price(self, queries: Sequence[Query]) -> int:
         return search_price(queries, self._index.searched(queries[0].collection))
 
+    def _text_price(self, queries: Sequence[TextQuery]) -> int:
+        return text_search_price(queries, self._index.searched(queries[0].collection))
 
-def key_of(query: Query, text: str | None) -> bytes:
+
+def key_of(query: Query | TextQuery, text: str | None) -> bytes:
     """Return the key by which a retried query finds its reservation.
 
     Queries for one text with different filters have different keys.
     """
-    vector = b"" if query.vector is None else query.vector.tobytes()
-    rest = f"{query.collection}\0{query.id}\0{query.top_k}\0{query.filter!r}\0{text}"
-    return blake2b(vector + rest.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    start = b"words"
+    if isinstance(query, Query):
+        vector = b"" if query.vector is None else query.vector.tobytes()
+        start = vector + f"{query.id}\0".encode("utf-8", "surrogatepass")
+    rest = f"{query.collection}\0{query.top_k}\0{query.filter!r}\0{text}"
+    return blake2b(start + rest.encode("utf-8", "surrogatepass"), digest_size=16).digest()

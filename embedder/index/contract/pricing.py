@@ -15,6 +15,7 @@ import orjson
 
 from embedder.index.contract.kinds import OVERFETCH, IndexKind
 from embedder.index.contract.points import CollectionInfo, Points, Query
+from embedder.index.contract.texts import TextQuery
 
 SEARCH_ROWS = 1000
 """The fixed cost of a query, in vectors compared with it."""
@@ -50,6 +51,11 @@ It reads up to four times as many, and for other filters few.
 PASS_SHARE = 2
 """One in this many vectors is compared with a query that has a filter: from few to all."""
 
+TEXTS_SHARE = 4
+"""One in this many texts is assumed to have a term of a query by words; a term of a text takes
+about as long as a compared vector.
+"""
+
 ROW_RETURNED = 5
 """The cost of reading, checking and returning a row, in rows that a filter evaluates."""
 
@@ -73,6 +79,18 @@ def search_price(queries: Sequence[Query], collection: CollectionInfo | None) ->
     filters = {query.filter for query in queries} - {None}
     rows = sum(_compared(query, collection) for query in queries) + len(filters) * a_filter
     return len(queries) + rows // SEARCH_ROWS
+
+
+def text_search_price(queries: Sequence[TextQuery], collection: CollectionInfo | None) -> int:
+    """Return the price of queries by words of one collection; None stands for a small one.
+
+    How many texts have a term is known after the search alone, so that a share of all is assumed.
+    """
+    if collection is None:
+        return len(queries)
+    filters = {query.filter for query in queries} - {None}
+    read = len(queries) * collection.count // TEXTS_SHARE
+    return len(queries) + (read + len(filters) * FILTER_ROWS * collection.count) // SEARCH_ROWS
 
 
 def _compared(query: Query, collection: CollectionInfo) -> int:

@@ -5,42 +5,52 @@ Pure functions: the callers search and compute the scores.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from embedder.index.contract.points import Hit
+from embedder.index.fusion import Component, Rankings, Weights, reciprocal_rank, weighted_sum
 
-Component = Literal["dense", "rerank"]
-"""A list of hits in which a point may have a score."""
+Fusion = Literal["rrf", "weights"]
+"""How rankings are fused: by ranks, or by scores that are scaled to 0 to 1."""
 
-
-@dataclass(frozen=True, slots=True)
-class ComponentScore:
-    """The score of a hit in one list, and its rank there, from 1."""
-
-    score: float
-    rank: int
+_FUSE = {"rrf": reciprocal_rank, "weights": weighted_sum}
 
 
 @dataclass(frozen=True, slots=True)
 class RankedHit:
-    """A hit, the ``score`` by which it is ordered, and its score in each list.
+    """A hit, the ``score`` by which it is ordered, and its place in each ranking.
 
-    ``score`` and the items of ``components`` are None where the last or that list has no score of
-    the hit.
+    ``score`` and the items of ``components`` are None where the last or that ranking lacks the hit.
     """
 
     hit: Hit
     score: float | None
-    components: Mapping[Component, ComponentScore | None]
+    components: Mapping[str, Component | None]
 
 
-def found_by(component: Component, hits: Iterable[Hit]) -> list[RankedHit]:
-    """Return the hits of one search, in their order."""
+def ranked(
+    rankings: Rankings, fusion: Fusion = "rrf", weights: Weights | None = None
+) -> list[RankedHit]:
+    """Return the hits of one ranking in their order, or those of several fused.
+
+    Hits of one ranking keep their scores; fused ones have a component ``fused`` too.
+    """
+    if len(rankings) == 1:
+        ((name, hits),) = rankings.items()
+        return [
+            RankedHit(hit, hit.score, {name: Component(rank, hit.score)})
+            for rank, hit in enumerate(hits, 1)
+        ]
+    absent: dict[str, Component | None] = dict.fromkeys(rankings)
     return [
-        RankedHit(hit, hit.score, {component: ComponentScore(hit.score, rank)})
-        for rank, hit in enumerate(hits, 1)
+        RankedHit(
+            one.hit,
+            one.hit.score,
+            {**absent, **one.components, "fused": Component(rank, one.hit.score)},
+        )
+        for rank, one in enumerate(_FUSE[fusion](rankings, weights), 1)
     ]
 
 
@@ -65,5 +75,5 @@ def select(
 
 
 def _rescored(one: RankedHit, score: float | None, rank: int) -> RankedHit:
-    placed = None if score is None else ComponentScore(score, rank)
-    return replace(one, score=score, components={**one.components, "rerank": placed})
+    place = None if score is None else Component(rank, score)
+    return replace(one, score=score, components={**one.components, "rerank": place})

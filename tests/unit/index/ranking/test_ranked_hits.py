@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedder.index.contract.points import Hit
-from embedder.index.ranking.ranked_hits import ComponentScore, found_by, rerank, select
+from embedder.index.fusion import Component
+from embedder.index.ranking.ranked_hits import ranked, rerank, select
 
 SCORES = st.lists(st.none() | st.sampled_from([-1.5, -0.0, 0.0, 0.5, 2.0]), max_size=12)
 
@@ -30,21 +31,21 @@ def expected_order(scores: list[float | None]) -> list[int]:
 def test_hits_are_ordered_by_score_and_those_without_one_come_last(
     scores: list[float | None],
 ) -> None:
-    found = rerank(found_by("dense", hits_of(scores)), scores)
+    found = rerank(ranked({"dense": hits_of(scores)}), scores)
 
     assert [one.hit.id for one in found] == [f"p{row}" for row in expected_order(scores)]
     for rank, one in enumerate(found, 1):
         row = int(one.hit.id[1:])
-        expected = None if one.score is None else ComponentScore(one.score, rank)
+        expected = None if one.score is None else Component(rank, one.score)
         assert one.score == scores[row]
-        assert one.components == {"dense": ComponentScore(-row, row + 1), "rerank": expected}
+        assert one.components == {"dense": Component(row + 1, -row), "rerank": expected}
 
 
 @given(SCORES, st.integers(1, 13), st.none() | st.sampled_from([-2.0, 0.0, 0.5, 3.0]))
 def test_the_threshold_is_that_of_the_last_scores(
     scores: list[float | None], top_k: int, threshold: float | None
 ) -> None:
-    hits = rerank(found_by("dense", hits_of(scores)), scores)
+    hits = rerank(ranked({"dense": hits_of(scores)}), scores)
     kept = [
         one
         for one in hits
@@ -52,3 +53,26 @@ def test_the_threshold_is_that_of_the_last_scores(
     ]
 
     assert select(hits, top_k, threshold) == kept[:top_k]
+
+
+def test_one_ranking_keeps_its_scores_and_several_are_fused() -> None:
+    first, second = Hit("a", 0.9, None), Hit("b", 0.5, None)
+    alone = ranked({"lexical": [first, second]})
+    (fused, last) = ranked({"dense": [first], "lexical": [second, first]}, "weights")
+
+    assert [(one.hit, one.score) for one in alone] == [(first, 0.9), (second, 0.5)]
+    assert alone[1].components == {"lexical": Component(2, 0.5)}
+    assert fused.components == {
+        "dense": Component(1, 0.9),
+        "lexical": Component(2, 0.9),
+        "fused": Component(1, fused.score or 0),
+    }
+    assert last.components["dense"] is None
+
+
+def test_ranks_are_fused_unless_weights_are_asked_for() -> None:
+    rankings = {"dense": [Hit("a", 0.9, None)], "lexical": [Hit("b", 7.0, None)]}
+
+    assert [one.score for one in ranked(rankings)] == [1 / 61, 1 / 61]
+    assert [one.score for one in ranked(rankings, "weights", {"lexical": 2})] == [2, 1]
+    assert [one.hit.id for one in ranked(rankings, "rrf", {"lexical": 2})] == ["b", "a"]
