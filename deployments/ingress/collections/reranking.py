@@ -5,51 +5,42 @@ A search whose hits cannot be scored fails: none is answered in another order th
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
 from deployments.ingress.collections.search_bodies import QueryBody
 from deployments.ingress.collections.search_queries import read_by_model
-from deployments.ingress.service.connection import Connection
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.field_names import rename_input_errors
 from embedder.core.deadline import Deadline
-from embedder.core.errors import DeadlineExceeded, InvalidInput
-from embedder.core.outputs import OutputKind
+from embedder.core.errors import InvalidInput
+from embedder.core.outputs import Task
 from embedder.core.pairs import Pair
-from embedder.core.types import ModelInfo
+from embedder.core.request import EmbedOptions
 from embedder.index.ranking.ranked_hits import RankedHit, rerank
 
 CANDIDATES = "rerank.candidates"
 
-Scorers = Mapping[str | None, Connection]
-"""The models that read texts, by the names in requests; None: a request names none."""
 
-
-async def find_scorers(
+async def check_rerankers(
     service: Service, queries: Sequence[QueryBody], prefixes: Sequence[str], deadline: Deadline
-) -> Scorers:
-    """Return the models that the queries ask for, before anything is searched.
+) -> None:
+    """Check, before anything is searched, that served models can rerank; load them if necessary.
 
     Raises:
-        InvalidInput: a model has no scores or several labels, or no served model has scores.
+        UnsupportedTask: a model cannot, or none can.
         EmbedderError: as `ServedModels.get`.
     """
-    scorers: dict[str | None, Connection] = {}
     for query, prefix in zip(queries, prefixes, strict=True):
-        if query.rerank is not None and query.rerank.model not in scorers:
+        if query.rerank is not None:
             try:
-                scorer = await _find_scorer(service, query.rerank.model, deadline)
+                await service.model(query.rerank.model, task=Task.RERANK, deadline=deadline)
             except InvalidInput as error:
                 raise error.with_field(f"{prefix}rerank.model") from None
-            scorers[query.rerank.model] = scorer
-    return scorers
 
 
 async def rerank_hits(
     service: Service,
-    scorers: Scorers,
     queries: Sequence[QueryBody],
     lists: Sequence[list[RankedHit]],
     deadline: Deadline,
@@ -61,17 +52,17 @@ async def rerank_hits(
     Raises:
         DeadlineExceeded: the model had not read all texts by the deadline.
         LimitExceeded: the texts have too many tokens.
-        EmbedderError: as `Pipeline.score`.
+        EmbedderError: as `Service.score`.
     """
     ordered = list(lists)
-    for name, scorer in scorers.items():
+    for model in dict.fromkeys(query.rerank.model for query in queries if query.rerank is not None):
         read = {
             row: lists[row][: read_by_model(query)]
             for row, query in enumerate(queries)
-            if query.rerank is not None and query.rerank.model == name
+            if query.rerank is not None and query.rerank.model == model
         }
         pairs = [_pair(service, queries[row].text, one) for row in read for one in read[row]]
-        scores = iter(await _scores(scorer, pairs, deadline))
+        scores = iter(await _scores(service, model, pairs, deadline))
         for row, hits in read.items():
             ordered[row] = rerank(hits, list(islice(scores, len(hits))))
     return ordered
@@ -88,38 +79,13 @@ def _pair(service: Service, query: str | None, found: RankedHit) -> Pair | None:
 
 
 async def _scores(
-    scorer: Connection, pairs: Sequence[Pair | None], deadline: Deadline
+    service: Service, model: str | None, pairs: Sequence[Pair | None], deadline: Deadline
 ) -> list[float | None]:
     """Return the score of each pair, with the activation that the model's files name."""
     given = [pair for pair in pairs if pair is not None]
     if not given:
         return [None] * len(pairs)
-    try:
-        with rename_input_errors(CANDIDATES, lambda _: CANDIDATES):
-            async with deadline.limit():
-                answer = await scorer.pipeline.score(given)
-    except asyncio.TimeoutError:
-        raise DeadlineExceeded("reranking model") from None
+    with rename_input_errors(CANDIDATES, lambda _: CANDIDATES):
+        answer = await service.score(given, EmbedOptions(), deadline, model=model, task=Task.RERANK)
     scores = iter(answer.scores[:, 0].tolist())
     return [None if pair is None else next(scores) for pair in pairs]
-
-
-async def _find_scorer(service: Service, named: str | None, deadline: Deadline) -> Connection:
-    """Return the model of a name, else the first served one that scores pairs."""
-    if named is not None:
-        connection = await service.models.get(named, deadline)
-        _check_scores(connection.info)
-        return connection
-    for state in service.models.states():
-        connection = await service.models.get(state.name, deadline)
-        if OutputKind.SCORES in connection.info.outputs and len(connection.info.labels) == 1:
-            return connection
-    raise InvalidInput("model", "is needed: no served model scores texts")
-
-
-def _check_scores(model: ModelInfo) -> None:
-    if OutputKind.SCORES not in model.outputs:
-        raise InvalidInput("model", f"names {model.name!r}, which computes no scores")
-    if len(model.labels) != 1:
-        problem = f"names {model.name!r}, which has {len(model.labels)} labels; one is needed"
-        raise InvalidInput("model", problem)

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.responses import Response
 
 from deployments.ingress.collections.bodies import CollectionName
-from deployments.ingress.collections.reranking import find_scorers, rerank_hits
+from deployments.ingress.collections.reranking import check_rerankers, rerank_hits
 from deployments.ingress.collections.retrieval import Retrieval
 from deployments.ingress.collections.search_bodies import (
     HitField,
@@ -48,13 +48,13 @@ async def search(
     queries, prefixes = queries_of(body, service.settings.limits)
     if body.model is not None:
         service.models.check(body.model, Task.EMBED)
-    scorers = await find_scorers(service, queries, prefixes, context.deadline)
+    await check_rerankers(service, queries, prefixes, context.deadline)
     retrieval = Retrieval(name, body, queries, prefixes, service, context)
     rankings, missing = await retrieval.run()
     results: list[Iterator[dict[str, Any]]]
     if any(is_ordered_later(query) or "scores" in query.include for query in queries):
         lists = [await _ranked(query, each) for query, each in zip(queries, rankings, strict=True)]
-        lists = await rerank_hits(service, scorers, queries, lists, context.deadline)
+        lists = await rerank_hits(service, queries, lists, context.deadline)
         results = list(map(_ranked_results, queries, lists))
     else:
         # Iterators, so that each hit is unpickled and written in turn, and other requests can run.
