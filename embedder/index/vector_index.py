@@ -99,6 +99,8 @@ class VectorIndex:
         background: bool = True,
     ) -> None:
         self._shard = Shard(settings or IndexSettings(), name, shards, background=background)
+        if self._shard.opened is not None:
+            self._shard.opened.index_texts()  # of an earlier version
         self._closer = weakref.finalize(self, _close_unused, self._shard)
 
     def close(self) -> None:

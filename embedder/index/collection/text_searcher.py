@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,12 +12,16 @@ from embedder.index.contract.points import PAYLOAD, Hit, Payload
 from embedder.index.contract.response_budget import ResponseBudget
 from embedder.index.contract.texts import TextQuery, TextStatistics
 from embedder.index.lexical.analyzer import terms_of
-from embedder.index.lexical.bm25 import Postings, scores
+from embedder.index.lexical.bm25 import scores
 from embedder.index.storage.reader import Reader
 from embedder.index.storage.row_encoding import decode_metadata
 
 TIES = 10_000
 """The most hits of one score that are ordered by their ids, from the first inserted one on."""
+
+
+class NotIndexed(Exception):
+    """The texts of the collection are not all indexed yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,40 +33,33 @@ class TextSearcher:
     width: int | None
 
     def statistics(self, texts: Sequence[str]) -> TextStatistics:
-        """Return the statistics of the collection for the terms of these texts."""
+        """Return the statistics of the collection for the terms of these texts.
+
+        Raises:
+            NotIndexed: the stored texts are not all indexed yet.
+        """
         terms = sorted({term for text in texts for term in terms_of(text)})
-        rows = self._scanned(terms)
-        return TextStatistics(rows[0], rows[1], {term: len(rows[2][term]) for term in terms})
+        found = self.reader.text_statistics(self.collection, terms)
+        if found is None:
+            raise NotIndexed
+        return found
 
     def search(self, query: TextQuery) -> list[Hit]:
         """Return the hits of a query.
 
         Raises:
+            DamagedBlock: the index of the texts is damaged.
             LimitExceeded: the hits take more than ``max_bytes`` in a response.
+            NotIndexed: the stored texts are not all indexed yet.
             StorageDamaged: a row that was found fails its checksum.
         """
         terms = terms_of(query.text)
         statistics = query.statistics or self.statistics([query.text])
-        pks, found = scores(terms, self._scanned(sorted(set(terms)))[2], statistics)
+        postings = self.reader.postings(self.collection, sorted(set(terms)))
+        pks, found = scores(terms, postings, statistics)
         kept = self._kept(query, pks, found)
         chosen, scored = self._best(query, pks[kept], found[kept])
         return self._hits(query, chosen, scored)
-
-    def _scanned(self, terms: Sequence[str]) -> tuple[int, int, dict[str, Postings]]:
-        rows: dict[str, list[tuple[int, int, int]]] = {term: [] for term in terms}
-        after, more, documents, length = 0, True, 0, 0
-        while more:
-            budget = ResponseBudget(("text",))
-            page, more = self.reader.page(self.collection, after, 1000, None, budget)
-            for point in page:
-                after = point.pk
-                counts = Counter(terms_of(point.text or ""))
-                documents, length = documents + bool(counts), length + counts.total()
-                for term in terms:
-                    if counts[term]:
-                        rows[term].append((point.pk, counts[term], counts.total()))
-        arrays = {term: np.array(one, np.int64).reshape(-1, 3) for term, one in rows.items()}
-        return documents, length, arrays
 
     def _kept(
         self, query: TextQuery, pks: NDArray[np.int64], found: NDArray[np.float64]

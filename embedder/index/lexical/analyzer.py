@@ -10,6 +10,9 @@ Version 1 of the analyzer:
   the term of "café" in whatever way the accent is encoded.
 - A run of more than `MAX_TERM` characters is cut into terms of that length.
 
+Whatever gives texts other terms is a new version: it raises the `SCHEMA_VERSION` of both stores,
+whose migration empties the table of totals, so that all texts are indexed again.
+
 There are no stop words and no stemming: they depend on the language, and BM25 gives frequent terms
 little weight. A store keeps the terms of each text that it has indexed, because a later Unicode may
 know more letters.
@@ -22,9 +25,6 @@ from collections.abc import Iterator
 from unicodedata import normalize
 
 import regex
-
-ANALYZER_VERSION = 1
-"""Stored with each index of texts; raise it whenever a text gets other terms."""
 
 MAX_TERM = 64
 """The most characters of a term."""

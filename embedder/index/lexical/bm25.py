@@ -23,12 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.index.contract.texts import TextStatistics
+from embedder.index.lexical.blocks import Postings
 
 K1 = 1.2
 B = 0.75
-
-Postings = NDArray[np.int64]
-"""The texts with a term: pk, tf and length int64[n, 3], by ascending pk."""
 
 
 def scores(

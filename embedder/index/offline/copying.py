@@ -17,8 +17,8 @@ from embedder.core.errors import ConfigurationError, InvalidInput
 from embedder.core.storage_errors import StorageDamaged
 from embedder.index import sharding
 from embedder.index.contract.points import Spec
+from embedder.index.offline.points_digest import PointsDigest
 from embedder.index.storage import staging
-from embedder.index.storage.points_digest import PointsDigest
 from embedder.index.storage.protocol import Effect, Store, T, Transaction, Write
 from embedder.index.storage.publishing import publish
 from embedder.index.storage.reader import Snapshot

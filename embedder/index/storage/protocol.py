@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from embedder.core.types import Vectors
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.points import Spec
+from embedder.index.lexical.text_index import TextRows
 from embedder.index.storage.change_log import ChangeLog
 from embedder.index.storage.reader import Reader, Snapshot
 from embedder.index.storage.records import CollectionRow, OutdatedPoint
@@ -36,6 +37,10 @@ class Transaction(Snapshot, Protocol):
 
     Each method checks before it changes anything.
     """
+
+    @property
+    def texts(self) -> TextRows:
+        """Return the rows of the index of texts, which each write to points keeps up to date."""
 
     def insert_collection(self, name: str | None, spec: Spec) -> CollectionRow:
         """Insert an empty collection under a free name; None hides it from all readers.
@@ -143,6 +148,9 @@ class Store(Protocol):
 
     def collections(self) -> list[CollectionRow]:
         """Return all collections with a name that clients can use."""
+
+    def index_texts(self) -> None:
+        """Begin to index stored texts that have no index yet, in steps between other writes."""
 
     def pinned(self) -> AbstractContextManager[Reader]:
         """Yield a reader of one moment, for one thread; see `ChangeLog.pinned`."""

@@ -16,6 +16,8 @@ from embedder.core.types import Vectors
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.points import Payload
 from embedder.index.contract.response_budget import ResponseBudget
+from embedder.index.contract.texts import TextStatistics
+from embedder.index.lexical.blocks import Postings
 from embedder.index.storage.records import CollectionRow, OutdatedPoint
 from embedder.index.storage.row_encoding import EncodedRows
 
@@ -99,6 +101,16 @@ class Reader(Protocol):
 
     def pairs(self, collection: int) -> NDArray[np.int64]:
         """Return pk and seq int64[n, 2] of every point of a collection, by ascending pk."""
+
+    def text_statistics(self, collection: int, terms: Sequence[str]) -> TextStatistics | None:
+        """Return the statistics of distinct terms; None if the texts are not all indexed."""
+
+    def postings(self, collection: int, terms: Sequence[str]) -> dict[str, Postings]:
+        """Return the postings of distinct terms.
+
+        Raises:
+            DamagedBlock: a block of postings fails its checksum.
+        """
 
     def vectors(
         self, collection: int, pks: NDArray[np.int64], width: int

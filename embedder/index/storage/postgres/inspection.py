@@ -15,7 +15,7 @@ from embedder.index.storage.postgres.collection_table import as_collection, deco
 from embedder.index.storage.postgres.connection.connecting import connect, location_of
 from embedder.index.storage.postgres.connection.error_codes import translate_database_errors
 from embedder.index.storage.postgres.connection.limited_connection import LimitedConnection
-from embedder.index.storage.postgres.schema import SCHEMA_VERSION, check_version
+from embedder.index.storage.postgres.schema import check_version
 from embedder.index.storage.postgres.snapshot import NAMED, PostgresSnapshot
 
 _EXISTS = "SELECT to_regclass('embedder.meta') IS NOT NULL"
@@ -40,7 +40,7 @@ def read_database(url: str, shard: int) -> Iterator[PostgresSnapshot]:
     """Yield the rows of a shard at one moment.
 
     Raises:
-        ConfigurationError: the database cannot be used, has no index or one of an earlier version.
+        ConfigurationError: the database cannot be used, or has no index.
         NewerFormat: a later version has migrated the tables.
         StageUnavailable: no host answers.
         StorageDamaged: the database reports damage.
@@ -50,13 +50,9 @@ def read_database(url: str, shard: int) -> Iterator[PostgresSnapshot]:
         ((exists,),) = db.execute(_EXISTS).fetchall()
         if not exists:
             raise ConfigurationError(f"{location} has no index")
+        # Earlier versions have the same tables of points.
         ((version, _),) = db.execute(_META).fetchall()
         check_version(version, location)
-        if version < SCHEMA_VERSION:
-            raise ConfigurationError(
-                f"{location} has tables of an earlier version: start the service once, which "
-                "migrates them"
-            )
         yield PostgresSnapshot(db, shard, location)
 
 

@@ -17,11 +17,14 @@ from embedder.core.types import Vectors
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.points import Payload
 from embedder.index.contract.response_budget import ResponseBudget
+from embedder.index.contract.texts import TextStatistics
+from embedder.index.lexical.blocks import Postings
 from embedder.index.storage.postgres.collection_table import decoded
 from embedder.index.storage.postgres.connection.error_codes import translate_database_errors
 from embedder.index.storage.postgres.connection.idle_connections import IdleConnections
 from embedder.index.storage.postgres.filter_sql import Parameters, to_sql
 from embedder.index.storage.postgres.snapshot import PostgresSnapshot
+from embedder.index.storage.postgres.text_rows import PostgresTextReader
 from embedder.index.storage.row_encoding import DISAGREE, check_payload, decode_vectors
 
 if TYPE_CHECKING:
@@ -147,6 +150,14 @@ class PostgresReader:
         if (np.diff(pairs[:, 0]) <= 0).any():
             raise StorageDamaged(self.location, DISAGREE, UNNAMED)
         return pairs
+
+    def text_statistics(self, collection: int, terms: Sequence[str]) -> TextStatistics | None:
+        """Return the statistics of terms; None if the texts are not all indexed."""
+        return PostgresTextReader(self._fetch).statistics(collection, terms)
+
+    def postings(self, collection: int, terms: Sequence[str]) -> dict[str, Postings]:
+        """Return the postings of distinct terms."""
+        return PostgresTextReader(self._fetch).postings(collection, terms)
 
     def vectors(
         self, collection: int, pks: NDArray[np.int64], width: int

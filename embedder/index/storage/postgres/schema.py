@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from embedder.core.errors import ConfigurationError
 from embedder.core.storage_errors import NewerFormat, StorageDamaged
+from embedder.index.storage.postgres.text_rows import TEXTS
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # writers: how many transactions each process has committed; only its latest session may commit.
 # name: null while a collection is restored, and after it was deleted.
@@ -30,7 +31,7 @@ SCHEMA_VERSION = 1
 # No foreign keys: each row of a point would check that of its collection, which is locked anyway.
 # vectors: apart from points, so that filters and pages read few bytes per point; not compressed,
 # because that costs time and saves nothing.
-_CREATE = """
+_CREATE = f"""
 CREATE SCHEMA embedder;
 CREATE TABLE embedder.meta(version integer NOT NULL, uuid text NOT NULL, shards integer NOT NULL);
 CREATE TABLE embedder.shards(number integer PRIMARY KEY);
@@ -60,9 +61,10 @@ ALTER TABLE embedder.vectors ALTER COLUMN vector SET STORAGE EXTERNAL;
 CREATE TABLE embedder.deletions(
     collection bigint NOT NULL, seq bigint NOT NULL, pk bigint NOT NULL,
     PRIMARY KEY (collection, seq, pk));
+{TEXTS}
 """
 
-_MIGRATIONS: dict[int, str] = {}
+_MIGRATIONS: dict[int, str] = {1: TEXTS}
 """For each earlier version the statements that lead to the next one."""
 
 _MIGRATION_LOCK = 0x45564958

@@ -21,6 +21,7 @@ from embedder.core.types import Vectors
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.limits import MAX_DELETED
 from embedder.index.contract.points import Spec
+from embedder.index.lexical.text_index import TextTotals, index_points
 from embedder.index.storage.postgres.collection_table import (
     INSERT,
     UPDATE,
@@ -38,6 +39,7 @@ from embedder.index.storage.postgres.point_rows import (
 )
 from embedder.index.storage.postgres.schema import check_version
 from embedder.index.storage.postgres.snapshot import PostgresSnapshot
+from embedder.index.storage.postgres.text_rows import PostgresTexts
 from embedder.index.storage.records import CollectionRow, OutdatedPoint, new_collection
 from embedder.index.storage.row_encoding import EncodedRows, checksum, vector_checksum, versioned
 
@@ -80,6 +82,7 @@ class PostgresTransaction(PostgresSnapshot):
         self, db: LimitedConnection, shard: int, location: str, writer: int, has_unnamed: Event
     ) -> None:
         super().__init__(db, shard, location)
+        self.texts = PostgresTexts(db, lambda query, given: self.rows(query, *given))
         self.writer = writer
         self._has_unnamed = has_unnamed
         self.stored = self.deleted = 0
@@ -107,6 +110,7 @@ class PostgresTransaction(PostgresSnapshot):
         row = new_collection(name, spec)
         own = (self.shard, row.uuid, row.metric.value, row.kind.value, self.writer)
         ((number,),) = self.rows(INSERT, *own)
+        self.texts.put_totals(TextTotals(number))
         return self.update_collection(replace(row, id=number))
 
     def update_collection(self, row: CollectionRow) -> CollectionRow:
@@ -160,6 +164,7 @@ class PostgresTransaction(PostgresSnapshot):
         if not pks:
             return row
         sequence = row.sequence + 1
+        index_points(self.texts, row.id, pks, [None] * len(pks))
         deleted = delete_rows(self.db, row.id, sequence, pks)
         self.deleted += deleted
         return self.update_collection(replace(row, sequence=sequence, count=row.count - deleted))
@@ -208,6 +213,7 @@ class PostgresTransaction(PostgresSnapshot):
         pks, added = put_points(self.db, row.id, rows)
         updated = replace(row, count=row.count + added)
         put_vectors(self.db, row.id, pks, rows)
+        index_points(self.texts, row.id, pks, rows.texts)
         self.stored += len(pks)
         self._update(updated, used=len(pks))
         return pks, updated

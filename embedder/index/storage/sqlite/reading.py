@@ -20,6 +20,8 @@ from embedder.core.types import Vectors
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.points import Payload, PointField
 from embedder.index.contract.response_budget import ResponseBudget
+from embedder.index.contract.texts import TextStatistics
+from embedder.index.lexical.blocks import Postings
 from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.row_encoding import DISAGREE, check_payload, decode_vectors
 from embedder.index.storage.sqlite.collection_table import COLUMNS, as_collection
@@ -28,6 +30,7 @@ from embedder.index.storage.sqlite.filter_sql import to_sql
 from embedder.index.storage.sqlite.point_rows import as_json, select_by_ids
 from embedder.index.storage.sqlite.schema import open_reader
 from embedder.index.storage.sqlite.snapshot import SqliteSnapshot
+from embedder.index.storage.sqlite.text_rows import SqliteTexts
 
 _PAYLOAD = "p.pk, p.seq, p.ext_id, p.text, p.metadata, p.crc"
 _CHOSEN = "FROM json_each(?) AS j CROSS JOIN points AS p"
@@ -146,6 +149,16 @@ class SqliteReader:
         if (np.diff(pairs[:, 0]) <= 0).any():
             raise StorageDamaged(self.location, DISAGREE, UNNAMED)
         return pairs
+
+    def text_statistics(self, collection: int, terms: Sequence[str]) -> TextStatistics | None:
+        """Return the statistics of terms; None if the texts are not all indexed."""
+        with self.snapshot() as snapshot:
+            return SqliteTexts(snapshot.db).statistics(collection, terms)
+
+    def postings(self, collection: int, terms: Sequence[str]) -> dict[str, Postings]:
+        """Return the postings of distinct terms."""
+        with self._connection() as db:
+            return SqliteTexts(db).postings(collection, terms)
 
     def vectors(
         self, collection: int, pks: NDArray[np.int64], width: int

@@ -16,6 +16,7 @@ from embedder.index.storage.sqlite.collection_table import COLUMNS, as_collectio
 from embedder.index.storage.sqlite.committer import Committer
 from embedder.index.storage.sqlite.point_rows import delete_rows
 from embedder.index.storage.sqlite.schema import release_free_pages
+from embedder.index.storage.sqlite.text_rows import SqliteTexts
 
 PURGE_ROWS = 4096
 """Rows of a deleted collection that one step deletes."""
@@ -59,7 +60,9 @@ def purge(db: sqlite3.Connection, spared: Collection[int]) -> bool:
         "SELECT pk FROM points INDEXED BY points_by_pk WHERE collection = ? LIMIT ?",
         (row.id, PURGE_ROWS),
     )
-    if not delete_rows(db, [pk for (pk,) in pks]):
+    texts = SqliteTexts(db)
+    if not delete_rows(db, [pk for (pk,) in pks]) and not texts.clear(row.id, PURGE_ROWS):
+        texts.forget(row.id)
         db.execute("DELETE FROM collections WHERE id = ?", (row.id,))
     return True
 

@@ -25,8 +25,9 @@ from embedder.index.storage.sqlite.collection_table import (
     version_1,
 )
 from embedder.index.storage.sqlite.error_codes import translate_storage_errors
+from embedder.index.storage.sqlite.text_rows import TEXTS, create_texts
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 STEPS = 10_000
 """Steps of SQLite's virtual machine between two checks for cancellation."""
 
@@ -36,10 +37,11 @@ MAX_LOG_BYTES = 16 << 20
 APPLICATION_ID = 0x45564958
 """Identifies files of this format, also for tools such as ``file``."""
 
-# Vectors have a table of their own, so that filters and pages read few bytes per point.
+# The tables of version 2. Vectors have a table of their own, so that filters and pages read few
+# bytes per point.
 # seq: the collection's sequence number of the write that stored the point's current content.
 # pk: never reused; an overwritten point keeps it. A collection without a name is invisible.
-_SCHEMA = f"""
+_WITHOUT_TEXTS = f"""
 CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 {COLLECTIONS}
 CREATE TABLE points(
@@ -49,12 +51,15 @@ CREATE UNIQUE INDEX points_by_id ON points(collection, ext_id);
 CREATE INDEX points_by_pk ON points(collection, pk, seq);
 CREATE TABLE vectors(pk INTEGER PRIMARY KEY, crc INTEGER NOT NULL, vector BLOB NOT NULL);
 {DELETED}
+"""
+_SCHEMA = f"""
+{_WITHOUT_TEXTS}{TEXTS}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
 
-_SCHEMAS = {1: version_1(_SCHEMA), SCHEMA_VERSION: _SCHEMA}
-_MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: migrate_to_2}
+_SCHEMAS = {1: version_1(_WITHOUT_TEXTS), 2: _WITHOUT_TEXTS, SCHEMA_VERSION: _SCHEMA}
+_MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: migrate_to_2, 2: create_texts}
 """For each earlier version the change of the tables that leads to the next one."""
 
 

@@ -34,6 +34,7 @@ from embedder.index.storage.sqlite.schema import (
     write_meta,
 )
 from embedder.index.storage.sqlite.snapshot import SqliteSnapshot
+from embedder.index.storage.text_indexing import TextIndexing
 from embedder.measurements.index import CommitStats
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class SqliteStore:
         if sqlite3.sqlite_version_info < FIXED_IN:
             logger.info("SQLite %s: only one connection writes the file", sqlite3.sqlite_version)
         self._committer = Committer(self._connection, self.path, self._reserve, epoch=self.epoch)
+        self._text_indexing = TextIndexing(self.submit)
 
     @property
     def refusal(self) -> Exception | None:
@@ -111,6 +113,10 @@ class SqliteStore:
     def collections(self) -> list[CollectionRow]:
         """Return all collections with a name that clients can use."""
         return [self._repair_count(row) for row in self.reader.collections()]
+
+    def index_texts(self) -> None:
+        """Begin to index stored texts that have no index yet; see `Store.index_texts`."""
+        self._text_indexing.start()
 
     def pinned(self) -> AbstractContextManager[SqliteReader]:
         """Yield a reader of one moment; see `Store.pinned`."""

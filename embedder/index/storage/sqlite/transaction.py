@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,7 @@ from embedder.core.storage_errors import StaleCollection
 from embedder.core.types import Vectors
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.points import Spec
+from embedder.index.lexical.text_index import TextTotals, index_points
 from embedder.index.storage.records import CollectionRow, OutdatedPoint, new_collection
 from embedder.index.storage.row_encoding import EncodedRows, checksum, vector_checksum, versioned
 from embedder.index.storage.sqlite.collection_table import remember_deleted, update_collection
@@ -24,6 +27,7 @@ from embedder.index.storage.sqlite.point_rows import (
     put_rows,
 )
 from embedder.index.storage.sqlite.snapshot import SqliteSnapshot
+from embedder.index.storage.sqlite.text_rows import SqliteTexts
 
 _CURRENT = """
 SELECT p.pk, p.seq, p.ext_id, p.text, p.metadata
@@ -39,7 +43,15 @@ _OF_TEXTLESS = f"{_COPIES} WHERE p.collection = ? AND p.text IS NULL"
 
 
 class SqliteTransaction(SqliteSnapshot):
-    """Implements `Transaction`; the committer begins and ends the transaction."""
+    """Implements `Transaction`; the committer begins and ends the transaction.
+
+    Without ``indexes_texts`` the texts of new collections are left to `text_indexing`.
+    """
+
+    def __init__(self, db: sqlite3.Connection, path: Path, *, indexes_texts: bool = True) -> None:
+        super().__init__(db, path)
+        self.texts = SqliteTexts(db)
+        self._indexes_texts = indexes_texts
 
     def insert_collection(self, name: str | None, spec: Spec) -> CollectionRow:
         """Insert an empty collection under a free name; None hides it from all readers.
@@ -56,6 +68,8 @@ class SqliteTransaction(SqliteSnapshot):
             (row.uuid, row.metric.value, row.kind.value),
         )
         assert cursor.lastrowid is not None
+        if self._indexes_texts:
+            self.texts.put_totals(TextTotals(cursor.lastrowid))
         return self.update_collection(replace(row, id=cursor.lastrowid))
 
     def update_collection(self, row: CollectionRow) -> CollectionRow:
@@ -95,6 +109,7 @@ class SqliteTransaction(SqliteSnapshot):
             zip(pks, same, rows.ids, seqs, checksums, rows.texts, rows.metadata, strict=True),
             zip(pks, rows.vector_checksums, rows.blobs, strict=True),
         )
+        index_points(self.texts, row.id, pks, rows.texts)
         updated = replace(updated, count=updated.count + added)
         return np.array(pks, np.int64), self.update_collection(updated)
 
@@ -102,6 +117,7 @@ class SqliteTransaction(SqliteSnapshot):
         """Delete stored points as one write, and return the updated collection."""
         if not pks:
             return row
+        index_points(self.texts, row.id, pks, [None] * len(pks))
         deleted = delete_rows(self.db, pks)
         return self.update_collection(
             replace(row, sequence=row.sequence + 1, count=row.count - deleted)
@@ -133,6 +149,7 @@ class SqliteTransaction(SqliteSnapshot):
             ),
             ((pk, vector_checksum(row[2], blobs[row[0]]), blobs[row[0]]) for pk, row in pairs),
         )
+        index_points(self.texts, staged.id, pks, [row[3] for row in rows])
         self.update_collection(replace(staged, count=staged.count + added))
 
     def copies(self, source: int, staged: int, pks: Sequence[int]) -> list[int]:

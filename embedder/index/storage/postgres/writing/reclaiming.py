@@ -33,7 +33,10 @@ ORDER BY id LIMIT 1 FOR UPDATE OF c SKIP LOCKED
 _STEPS = [
     f"DELETE FROM embedder.{table} WHERE ctid = ANY(ARRAY("  # noqa: S608 - constants
     f"SELECT ctid FROM embedder.{table} WHERE collection = %s LIMIT %s)) RETURNING 1"
-    for table in ("points", "vectors", "deletions")
+    for table in (
+        *("points", "vectors", "deletions"),
+        *("text_documents", "text_postings", "text_totals"),
+    )
 ]
 """Vectors after their points, because a reader would take a point without a vector for damage."""
 _DELETE = "DELETE FROM embedder.collections WHERE id = %s"

@@ -19,7 +19,10 @@ KEPT_DELETIONS = 100_000
 FORGET_EVERY = 10_000
 """Points that a process deletes before it looks for deletions to forget."""
 
-_ANALYZE = "ANALYZE (SKIP_LOCKED) embedder.points, embedder.vectors, embedder.deletions"
+_ANALYZE = (
+    "ANALYZE (SKIP_LOCKED) embedder.points, embedder.vectors, embedder.deletions, "
+    "embedder.text_documents, embedder.text_postings"
+)
 _FORGET = """
 WITH cut AS (
     SELECT c.id, (

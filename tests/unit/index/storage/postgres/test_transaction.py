@@ -114,7 +114,7 @@ def test_tables_that_a_later_version_has_migrated_take_no_writes(database: OpenD
     database.create()
     database.execute("UPDATE embedder.meta SET version = 99")
 
-    with pytest.raises(NewerFormat, match="has format 99; this version reads formats up to 1"):
+    with pytest.raises(NewerFormat, match="has format 99; this version reads formats up to 2"):
         database.put(named("a"))
     with pytest.raises(NewerFormat):
         database.create("d")

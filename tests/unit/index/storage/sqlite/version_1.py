@@ -31,7 +31,8 @@ def downgrade(path: Path) -> None:
         for row in rows:
             crc = zlib.crc32(repr(tuple(row)).encode())
             db.execute("INSERT INTO collections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, crc))
-        db.execute("DROP TABLE deleted")
+        for table in ("deleted", "text_totals", "text_documents", "text_postings"):
+            db.execute(f"DROP TABLE {table}")
         db.execute("PRAGMA user_version = 1")
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedder.index.storage.points_digest import PointsDigest
+from embedder.index.offline.points_digest import PointsDigest
 from tests.unit.index.storage.contract.stores import rows_of
 
 

@@ -1,0 +1,106 @@
+"""Index stored texts that have no index yet, in small steps between other writes.
+
+These are the texts that an earlier version stored, and those of an index whose blocks were damaged.
+No write waits for more than one step. Where several processes have the same store, each of them
+takes steps; a step continues where the last one of any process has ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextvars import Context
+from itertools import accumulate
+
+from embedder.core.errors import EmbedderError
+from embedder.core.storage_errors import StorageDamaged
+from embedder.index.lexical.blocks import DamagedBlock
+from embedder.index.lexical.text_index import ALL, TextTotals, extend
+from embedder.index.storage.protocol import Effect, Transaction, Write
+from embedder.index.storage.records import CollectionRow, OutdatedPoint
+
+STEP_POINTS = 256
+STEP_CHARACTERS = 2**20
+"""The most texts and about the most characters that one step indexes."""
+
+CLEARED_ROWS = 4096
+"""Rows of an earlier index that one step deletes."""
+
+NO_COLLECTION = 0
+"""The number of no collection, of which no point can have a copy."""
+
+logger = logging.getLogger(__name__)
+
+
+class TextIndexing:
+    """Runs the steps of one store until none is left; ``submit`` queues a write of the store."""
+
+    def __init__(self, submit: Callable[[Write[bool]], Future[bool]]) -> None:
+        self._submit = submit
+        self._lock = threading.Lock()
+        self._is_running = False
+
+    def start(self) -> None:
+        """Begin, unless it runs; returns at once."""
+        with self._lock:
+            if self._is_running:
+                return
+            self._is_running = True
+        # Outside of the caller's context, which may be cancelled.
+        Context().run(self._next)
+
+    def _next(self) -> None:
+        try:
+            self._submit(_step).add_done_callback(self._continue)
+        except EmbedderError:  # the store is closed or refuses writes
+            self._is_running = False
+
+    def _continue(self, done: Future[bool]) -> None:
+        error = done.exception()
+        if error is None and done.result():
+            self._next()
+            return
+        self._is_running = False
+        if error is not None:
+            logger.warning("stored texts are not indexed, until a search tries again: %r", error)
+
+
+def _step(rows: Transaction) -> Effect[bool]:
+    """Index some texts of one collection; the result is False if none has any left."""
+    try:
+        named = rows.collections()
+    except StorageDamaged:
+        return lambda: False  # reported by every read
+    for found in named:
+        # Locked, where other processes write too.
+        row = rows.find_collection(str(found.name))
+        if row is None:
+            continue
+        totals = rows.texts.totals(row.id)
+        if totals is None or totals.indexed < ALL:
+            _index_some(rows, row, totals)
+            return lambda: True
+    return lambda: False
+
+
+def _index_some(rows: Transaction, row: CollectionRow, totals: TextTotals | None) -> None:
+    if totals is None:
+        if not rows.texts.clear(row.id, CLEARED_ROWS):
+            rows.texts.put_totals(TextTotals(row.id, indexed=0))
+        return
+    try:
+        points = _first(rows.outdated(row.id, NO_COLLECTION, totals.indexed))
+        extend(rows.texts, totals, [(point.pk, point.text) for point in points])
+    except DamagedBlock:
+        rows.texts.forget(row.id)
+    except StorageDamaged as error:
+        raise error.of(str(row.name)) from error
+
+
+def _first(points: Sequence[OutdatedPoint]) -> Sequence[OutdatedPoint]:
+    """Return the points of one step, at least one if there are any."""
+    sizes = list(accumulate(len(point.text) for point in points[:STEP_POINTS]))
+    within = sum(size <= STEP_CHARACTERS for size in sizes)
+    return points[: max(1, within)]
