@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from deployments.index.client import RemoteShard, ShardedHits
 from deployments.index.gathering import answers_of
 from deployments.rpc.pickled_rows import PickledRows
 from embedder.core.deadline import Deadline
-from embedder.index.contract.points import Hit
-from embedder.index.contract.texts import TextQuery, merge_statistics
+from embedder.index.contract.points import Consistency, Hit
+from embedder.index.contract.texts import TextQuery, TextStatistics, merge_statistics
 from embedder.index.vector_index import VectorIndex
 
 
@@ -36,15 +37,8 @@ async def search_texts(
     """
     first = queries[0]
     given = ([query.text for query in queries], first.identity, first.consistency)
-    parts = await answers_of(
-        shards,
-        (
-            shard.call(deadline, VectorIndex.text_statistics, first.collection, *given)
-            for shard in shards
-        ),
-        first.consistency,
-        complete=complete,
-    )
+    ask = partial(_ask, deadline, first.collection, *given)
+    parts = await answers_of(shards, map(ask, shards), first.consistency, complete=complete)
     statistics = merge_statistics([*parts.values()])
     asked = [replace(query, statistics=statistics) for query in queries]
     found = await answers_of(
@@ -59,6 +53,18 @@ async def search_texts(
     ]
     missing = [shard.name for shard in shards if shard not in found]
     return ShardedHits(hits, missing, max(one.sent_s for one in found.values()))
+
+
+async def _ask(
+    deadline: Deadline,
+    name: str,
+    texts: list[str],
+    identity: str | None,
+    consistency: Consistency,
+    shard: RemoteShard,
+) -> TextStatistics:
+    given = (name, texts, identity, consistency)
+    return await shard.call(deadline, VectorIndex.text_statistics, *given)
 
 
 def _merge(query: TextQuery, lists: Sequence[PickledRows[Hit]]) -> PickledRows[Hit]:

@@ -21,8 +21,8 @@ from embedder.index.offline.copying import (
     free_identity,
     run_copy,
 )
+from embedder.index.offline.points_digest import PointsDigest
 from embedder.index.parquet import part_of, write_part
-from embedder.index.storage.points_digest import PointsDigest
 from embedder.index.storage.reader import Snapshot
 from embedder.index.storage.staging import find_staged, is_staged_name
 
