@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -82,6 +83,29 @@ def test_a_client_gets_similarities(
     similarities = _printed(service, PROGRAMS[SIMILARITIES], tmp_path)
 
     assert similarities == pytest.approx([float(expected[0] @ expected[1]), 1.0], abs=1e-5)
+
+
+@needs_clients
+def test_coheres_client_raises_its_errors_with_our_messages(
+    service: RunningService, tmp_path: Path
+) -> None:
+    program = f"""
+import json
+import cohere
+
+client = cohere.ClientV2(api_key="none", base_url="{ADDRESS}")
+messages = []
+for model, kind in (("nothing", cohere.NotFoundError), (None, cohere.BadRequestError)):
+    try:
+        client.embed(model=model, texts=["a", ""], input_type="search_query")
+    except kind as error:
+        messages.append(error.body["message"])
+print(json.dumps(messages))
+"""
+    unknown, empty = _printed(service, program, tmp_path)
+
+    assert "served: all-MiniLM-L6-v2" in unknown
+    assert empty == "'texts[1]' must not be empty"
 
 
 @needs_clients
@@ -164,7 +188,7 @@ def test_the_table_has_every_client_that_is_installed() -> None:
     assert len(PROGRAMS) == len(named) + 2, "openai and huggingface_hub have two programs"
 
 
-def _printed(service: RunningService, program: str, folder: Path) -> list[float]:
+def _printed(service: RunningService, program: str, folder: Path) -> list[Any]:
     """Run a program of the page, and return the list that it prints."""
     script = folder / "program.py"
     script.write_text(GUARD + program.replace(ADDRESS, service.url))
@@ -175,5 +199,5 @@ def _printed(service: RunningService, program: str, folder: Path) -> list[float]
 
     assert done.returncode == 0, done.stderr
     assert "ELSEWHERE" not in done.stderr, done.stderr
-    printed: list[float] = json.loads(done.stdout)
+    printed: list[Any] = json.loads(done.stdout)
     return printed

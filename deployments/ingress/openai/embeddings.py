@@ -13,11 +13,12 @@ from deployments.ingress.errors.responses import error_content
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.openai import streams
 from deployments.ingress.openai.chunked_inputs import ChunkedInputs, check_format
+from deployments.ingress.openai.jina_fields import JINA_FIELDS, JinaFields, with_own_fields
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.answer_size import VectorsSize, check_embeddings, component_bytes
 from deployments.ingress.wire.chunking import Chunking, ChunkRange
-from deployments.ingress.wire.fields import EmbeddingFields, Usage, examples
+from deployments.ingress.wire.fields import Usage, examples
 from deployments.ingress.wire.formats import (
     EncodingFormat,
     Format,
@@ -36,7 +37,7 @@ Lines = AsyncIterator[bytes]
 routes = Routes("openai")
 
 
-class EmbeddingsRequest(EmbeddingFields):
+class EmbeddingsRequest(JinaFields):
     """The body of ``POST /v1/embeddings``."""
 
     model_config = examples(
@@ -46,13 +47,6 @@ class EmbeddingsRequest(EmbeddingFields):
     )
 
     input: InputField
-    encoding_format: EncodingFormat = Field(
-        "float", description="base64: the little-endian bytes of each vector"
-    )
-    output_dtype: OutputDtype = Field(
-        OutputDtype.FLOAT32,
-        description="the type of a component; binary types pack eight into a byte",
-    )
     chunking: Chunking | None = Field(
         None, description="split each text into chunks, of which each gets a vector; JSON only"
     )
@@ -92,6 +86,8 @@ async def create_embeddings(
     The ``Accept`` header selects JSON, lines of JSON as results are ready, or the bytes of all
     vectors.
     """
+    if not JINA_FIELDS.isdisjoint(body.model_fields_set):
+        body = with_own_fields(body)
     dtype, encoding = body.output_dtype, body.encoding_format
     if dtype is not OutputDtype.FLOAT32:
         check_quantizable(dtype, body.normalize)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
@@ -46,8 +47,19 @@ INPUT_TYPES: Mapping[str, InputType] = {
 }
 """The kinds of texts by our names and those of NIM, Cohere and Voyage."""
 
-TruncateName = Literal["end", "start", "none", "END", "START", "NONE"]
-"""The end of a text that is truncated; NIM and Cohere use capitals."""
+
+def _end_of(given: Any) -> Any:
+    return {True: "end", False: "none"}[given] if isinstance(given, bool) else given
+
+
+_ENDS = ("end", "start", "none", "END", "START", "NONE")
+
+TruncateName = Annotated[
+    Literal["end", "start", "none", "END", "START", "NONE"],
+    BeforeValidator(_end_of),
+    WithJsonSchema({"enum": [*_ENDS, True, False]}),
+]
+"""The end of a text that is truncated; NIM and Cohere use capitals, and Jina booleans."""
 
 
 def _object(given: Any) -> Any:
@@ -164,7 +176,7 @@ class EmbeddingFields(ModelField):
     truncate: TruncateName | None = Field(
         None,
         description="the end at which texts above the model's limit are truncated; none: they are "
-        "refused; default: as in the model's files",
+        "refused; true is end and false none; default: as in the model's files",
     )
     priority: PriorityName = Field(
         "interactive",

@@ -68,9 +68,10 @@ async def test_a_prompt_goes_in_front(options: dict[str, str], expected: list[fl
         ("END", [8, 0, 0, 0]),
         ("start", [0, 8, 0, 0]),
         ("START", [0, 8, 0, 0]),
+        (True, [8, 0, 0, 0]),
     ],
 )
-async def test_either_end_is_cut(truncate: str, expected: list[float]) -> None:
+async def test_either_end_is_cut(truncate: str | bool, expected: list[float]) -> None:
     body = {"input": "a" * 8 + "b" * 8, "truncate": truncate, "normalize": False}
 
     np.testing.assert_allclose(await _vectors(body), [expected])
@@ -100,8 +101,8 @@ async def test_the_end_that_the_models_files_name_is_cut_where_a_request_names_n
     np.testing.assert_allclose(vectors, [expected])
 
 
-@pytest.mark.parametrize("truncate", ["none", "NONE"])
-async def test_a_long_text_is_refused_with_its_tokens_and_the_limit(truncate: str) -> None:
+@pytest.mark.parametrize("truncate", ["none", "NONE", False])
+async def test_a_long_text_is_refused_with_its_tokens_and_the_limit(truncate: str | bool) -> None:
     response = await _embed({"input": ["a", "a" * 9], "truncate": truncate})
 
     assert refusal(response) == (400, "limit_exceeded", "input[1]")
@@ -137,7 +138,7 @@ async def test_a_shorter_timeout_is_respected() -> None:
         ({"prompt_name": "title", "input_type": "query"}, (400, "invalid_input", "input_type")),
         ({"input_type": "image"}, (400, "invalid_input", "input_type")),
         ({"truncate": "middle"}, (400, "invalid_input", "truncate")),
-        ({"truncate": True}, (400, "invalid_input", "truncate")),
+        ({"truncate": 1}, (400, "invalid_input", "truncate")),
         ({"normalize": "yes"}, (400, "invalid_input", "normalize")),
         ({"priority": "high"}, (400, "invalid_input", "priority")),
         ({"output_dtype": "int4"}, (400, "invalid_input", "output_dtype")),
