@@ -86,6 +86,9 @@ METHODS: Mapping[str, Method] = {
         size=lambda name, points, *spec: points_bytes(points),
     ),
     "delete_points": Method("write", lambda _, name, ids: ROW_BYTES * max(1, len(ids))),
+    "delete_documents": Method(
+        "write", lambda _, name, documents: ROW_BYTES * max(1, len(documents))
+    ),
     "delete_matching": Method(
         "write",
         lambda index, name, condition: ROW_BYTES + SCANNED_BYTES * index.known_points(name),

@@ -18,7 +18,7 @@ from deployments.index.sharded_reads import ShardedReads
 from deployments.rpc.handle_client import Handle
 from embedder.core.deadline import Deadline
 from embedder.index import sharding
-from embedder.index.contract.checks import check_points
+from embedder.index.contract.checks import check_ids, check_points
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.points import (
     CollectionInfo,
@@ -114,6 +114,10 @@ class RemoteIndex(ShardedReads):
         # Each shard sees only some points, so it cannot refuse the request as a whole. In a thread,
         # because large metadata takes 1 s.
         await asyncio.to_thread(check_points, points, width=spec.width, metric=spec.metric)
+        return await self._put(name, points, spec, deadline)
+
+    async def _put(self, name: str, points: Points, spec: Spec, deadline: Deadline) -> int:
+        """Store points that several shards will not refuse."""
         rows_by_shard = sharding.rows_by_shard(points.ids, len(self.shards))
         calls = (
             self.shards[shard].call(
@@ -121,13 +125,38 @@ class RemoteIndex(ShardedReads):
             )
             for shard, rows in rows_by_shard.items()
         )
-        return max(await gather_all(calls))
+        sequence = max(await gather_all(calls))
+        if not points.documents:
+            return sequence
+        # The other shards may have earlier chunks. After the new ones are stored: if a shard is
+        # lost in between, the document is there twice, and not in part.
+        others = [one for at, one in enumerate(self.shards) if at not in rows_by_shard]
+        deleted = await self._delete_documents(others, name, points.documents, deadline)
+        return max([sequence, *(one.sequence for one in deleted)])
 
     async def delete_points(self, name: str, ids: Sequence[str], deadline: Deadline) -> Deleted:
         """Delete those of the points that exist."""
         owned, method = self._ids_by_shard(ids), VectorIndex.delete_points
         calls = (shard.call(deadline, method, name, own) for shard, own in owned)
         return sum_deletions(await gather_all(calls))
+
+    async def delete_documents(
+        self, name: str, documents: Sequence[str], deadline: Deadline
+    ) -> Deleted:
+        """Delete the chunks of documents, and points with the ids of these."""
+        check_ids(documents, "documents[{}]")
+        await self._repair(name, deadline)
+        return sum_deletions(await self._delete_documents(self.shards, name, documents, deadline))
+
+    async def _delete_documents(
+        self,
+        shards: Sequence[RemoteShard],
+        name: str,
+        documents: Sequence[str],
+        deadline: Deadline,
+    ) -> list[Deleted]:
+        method, given = VectorIndex.delete_documents, list(documents)
+        return await gather_all(shard.call(deadline, method, name, given) for shard in shards)
 
     async def delete_matching(self, name: str, condition: Filter, deadline: Deadline) -> Deleted:
         """Delete all points that match a filter."""

@@ -63,6 +63,12 @@ def _split(
     return chunks
 
 
+def row_of(chunks: Sequence[Sequence[Chunk]], number: int) -> int:
+    """Return the row of the text of a chunk, by the number of the chunk among those of all."""
+    ends = np.cumsum([len(found) for found in chunks], dtype=np.intp)
+    return int(np.searchsorted(ends, number, "right"))
+
+
 @contextmanager
 def naming_texts(chunks: Sequence[Sequence[Chunk]]) -> Iterator[None]:
     """Name the text in errors about a chunk, which is an input of the pipeline in the block."""
@@ -72,8 +78,7 @@ def naming_texts(chunks: Sequence[Sequence[Chunk]]) -> Iterator[None]:
         named = _INPUT.match(error.field)
         if named is None:
             raise
-        ends = np.cumsum([len(found) for found in chunks], dtype=np.intp)
-        row = int(np.searchsorted(ends, int(named[1]), "right"))
+        row = row_of(chunks, int(named[1]))
         raise error.with_field(f"input[{row}]{error.field[named.end() :]}") from None
 
 

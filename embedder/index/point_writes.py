@@ -68,6 +68,17 @@ def delete_points(shard: Shard, name: str, ids: Sequence[str]) -> Deleted:
     return _delete(shard, name, lambda rows, row: rows.find_pks(row.id, distinct))
 
 
+def delete_documents(shard: Shard, name: str, documents: Sequence[str]) -> Deleted:
+    """Delete the chunks of documents, and points with the ids of these, as one write.
+
+    Raises:
+        InvalidInput: an id is invalid.
+    """
+    check_ids(documents, "documents[{}]")
+    distinct = list(dict.fromkeys(documents))
+    return _delete(shard, name, lambda rows, row: _document_pks(rows, row.id, distinct))
+
+
 def delete_matching(shard: Shard, name: str, condition: Filter) -> Deleted:
     """Delete all points that meet a filter at the time of the write, atomically."""
     return _delete(shard, name, lambda rows, row: rows.matching_pks(row.id, condition))
@@ -99,21 +110,35 @@ def _upsert(
             return lambda: None if row is None else _register(shard, row)
         staging.refuse_if_frozen(rows, name)
         pks, updated = rows.upsert(row.with_model(spec.stored), encoded)
-        history = rows.history
+        changes = Changes.of_upsert(rows.history, updated.sequence, pks, encoded.ids, vectors)
+        replaced = set(_document_pks(rows, row.id, points.documents)).difference(pks.tolist())
+        if replaced:
+            staging.delete_points(rows, row, chosen := sorted(replaced))
+            updated = rows.delete(updated, chosen)
+            changes = changes.with_deletion(updated.sequence, chosen)
 
         def effect() -> int:
             # Without a width, the new collection does not read these rows from the file again.
             collection = checked or shard.register(replace(row, width=None))
             follow_model(collection, row, updated)
             with _reloading(shard, collection):
-                names, sequence = encoded.ids, updated.sequence
-                collection.apply(Changes.of_upsert(history, sequence, pks, names, vectors))
+                collection.apply(changes)
             shard.collections.notify_if_changed(collection)
+            if replaced:
+                shard.reclaim()
             return updated.sequence
 
         return effect
 
     return write
+
+
+def _document_pks(rows: Transaction, collection: int, documents: Sequence[str]) -> list[int]:
+    """Return the pks of the chunks of documents, and of points with the ids of these."""
+    if not documents:
+        return []
+    plain = rows.find_pks(collection, documents)
+    return sorted({*plain, *rows.chunk_pks(collection, documents)})
 
 
 def _register(shard: Shard, row: CollectionRow) -> None:

@@ -48,6 +48,7 @@ def select_rows(points: Points, rows: Sequence[int]) -> Points:
         vectors=points.vectors[list(rows)],
         texts=[points.texts[row] for row in rows],
         metadata=[points.metadata[row] for row in rows],
+        documents=points.documents,
     )
 
 

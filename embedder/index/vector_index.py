@@ -124,6 +124,7 @@ class VectorIndex:
 
     upsert = _of_collection(point_writes.upsert)
     delete_points = _of_collection(point_writes.delete_points)
+    delete_documents = _of_collection(point_writes.delete_documents)
     delete_matching = _of_collection(point_writes.delete_matching)
 
     back_up = _of_collection(backup.back_up)

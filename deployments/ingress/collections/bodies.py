@@ -8,6 +8,7 @@ from fastapi import Query
 from pydantic import BaseModel, Field
 
 from deployments.ingress.routing.parameters import CollectionPath
+from deployments.ingress.wire.chunking import Chunking, ChunkRange
 from deployments.ingress.wire.fields import Body, JsonObject, examples
 from deployments.ingress.wire.inputs import VectorField
 from embedder.index.contract.kinds import IndexKind
@@ -56,10 +57,18 @@ class PointBody(Body):
 class UpsertBody(Body):
     """The body of ``POST …/points``; ids must be unique."""
 
-    model_config = examples({"points": [{"id": "a", "text": "hello world"}]})
+    model_config = examples(
+        {"points": [{"id": "a", "text": "hello world"}]},
+        {"points": [{"id": "b", "text": "a long text"}], "chunking": {"size": 64}},
+    )
 
     points: list[PointBody] = Field(min_length=1, fail_fast=True)
     model: str | None = None
+    chunking: Chunking | None = Field(
+        None,
+        description="split the text of each point into chunks, which are stored as points in place "
+        "of its earlier chunks",
+    )
 
 
 class ReadBody(Body):
@@ -98,14 +107,22 @@ class FetchBody(IncludeBody, ReadBody):
 
 
 class DeleteBody(FilterBody):
-    """The body of ``POST …/points/delete``: ids or a filter."""
+    """The body of ``POST …/points/delete``: ids, documents or a filter."""
 
     model_config = examples(
         {"ids": ["a"]},
+        {"documents": ["b"]},
         {"filter": {"lang": "en"}},
     )
 
     ids: list[str] | None = Field(None, min_length=1, fail_fast=True)
+    documents: list[str] | None = Field(
+        None,
+        min_length=1,
+        fail_fast=True,
+        description="ids of texts that were stored with chunking: all their chunks, and points "
+        "with these ids",
+    )
 
 
 class CountBody(FilterBody, ReadBody):
@@ -148,11 +165,23 @@ class CollectionAnswer(BaseModel):
     pending: int = Field(description="points that are not in a segment yet")
 
 
+class StoredChunk(ChunkRange):
+    """A chunk that was stored as the point ``id``; ``document`` is the id of its text."""
+
+    id: str
+    document: str
+
+    def place(self) -> dict[str, Any]:
+        """Return the place that the metadata of the point has."""
+        return self.model_dump(include={"document", "number", "start", "end"})
+
+
 class UpsertAnswer(BaseModel):
     """The number of points, and the sequence number of the collection afterwards."""
 
     upserted: int
     sequence: int
+    chunks: list[StoredChunk] = Field([], description="only if the request has chunking")
 
 
 class DeleteAnswer(BaseModel):

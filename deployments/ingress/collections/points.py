@@ -27,6 +27,7 @@ from deployments.ingress.collections.bodies import (
     UpsertAnswer,
     UpsertBody,
 )
+from deployments.ingress.collections.documents import Documents
 from deployments.ingress.collections.embedding import Contents
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.middleware.large_bodies import convert_body
@@ -56,17 +57,22 @@ register_url_convertor("point_id", _PointId())
 routes = Routes("collections")
 
 
-@routes.add("POST", "/v1/collections/{name}/points", scope=Scope.WRITE)
+@routes.add("POST", "/v1/collections/{name}/points", scope=Scope.WRITE, response=UpsertAnswer)
 async def upsert_points(
     name: CollectionName, body: UpsertBody, service: Service, context: RequestContext
-) -> UpsertAnswer:
+) -> Response:
     """Insert or replace points by id; a missing collection is created with the cosine metric.
 
-    Once this has answered, the points are on disk, and every search finds them.
+    Once this has answered, the points are on disk, and every search finds them. With ``chunking``
+    each text is a document, whose chunks are stored as points in place of its earlier chunks.
     """
     check_count("points", len(body.points), service.settings.limits.max_points)
     if body.model is not None:
         service.models.check(body.model, Task.EMBED)
+    if body.chunking is not None:
+        documents = await convert_body(context, Documents.of, body.points)
+        answer = await documents.upsert(name, body, body.chunking, service, context)
+        return await json_response(answer.model_dump())
     contents = await convert_body(context, _contents, body)
 
     async def upsert(collection: CollectionInfo | None) -> int:
@@ -84,19 +90,22 @@ async def upsert_points(
         else:
             points = _points(body, contents.vectors, contents.fields)
             sequence = await service.index.upsert(name, points, context.deadline)
-    return UpsertAnswer(upserted=len(body.points), sequence=sequence)
+    return await json_response({"upserted": len(body.points), "sequence": sequence})
 
 
 @routes.add("POST", "/v1/collections/{name}/points/delete", scope=Scope.WRITE)
 async def delete_points(
     name: CollectionName, body: DeleteBody, service: Service, context: RequestContext
 ) -> DeleteAnswer:
-    """Delete points by id, or all that match a filter; missing points are no error."""
-    if (body.ids is None) == (body.filter is None):
-        raise InvalidInput("ids", "or a filter must be given, and not both")
+    """Delete points by id, by document or by a filter; missing points are no error."""
+    if (body.ids, body.documents, body.filter).count(None) != 2:
+        raise InvalidInput("ids", "or documents or a filter must be given, and only one of these")
     if body.ids is not None:
         check_count("ids", len(body.ids), service.settings.limits.max_points)
         deleted = await service.index.delete_points(name, body.ids, context.deadline)
+    elif body.documents is not None:
+        check_count("documents", len(body.documents), service.settings.limits.max_points)
+        deleted = await service.index.delete_documents(name, body.documents, context.deadline)
     else:
         condition = parse(body.filter)
         deleted = await service.index.delete_matching(name, condition, context.deadline)

@@ -10,10 +10,12 @@ import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from deployments.index.client import ShardedHits
 from deployments.ingress.collections.embedding import Contents
+from deployments.ingress.collections.per_document import search_documents
 from deployments.ingress.collections.search_bodies import QueryBody, SearchBody
 from deployments.ingress.collections.search_queries import (
     by_vector,
@@ -130,9 +132,15 @@ class Retrieval:
         return await self._by_vector(embedded, keys)
 
     async def _by_vector(self, queries: Sequence[Query], keys: Sequence[bytes]) -> ShardedHits:
-        search = self.service.search_admission.search
-        complete, deadline = self.body.complete, self.context.deadline
-        return await search(queries, keys, complete=complete, deadline=deadline)
+        search = partial(
+            self.service.search_admission.search,
+            keys=keys,
+            complete=self.body.complete,
+            deadline=self.context.deadline,
+        )
+        if all(query.per_document is None for query in self.queries):
+            return await search(queries)
+        return await search_documents(search, list(filter(by_vector, self.queries)), queries)
 
     async def _by_words(self, queries: Sequence[TextQuery]) -> ShardedHits:
         search = self.service.search_admission.search_text

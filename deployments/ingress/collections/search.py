@@ -27,6 +27,7 @@ from deployments.settings.access import Scope
 from embedder.core.outputs import Task
 from embedder.index.contract.points import Hit
 from embedder.index.fusion import Component
+from embedder.index.ranking.documents import limit_per_document
 from embedder.index.ranking.ranked_hits import RankedHit, ranked, select
 
 JSON_PER_PICKLED_BYTE = 6
@@ -52,7 +53,7 @@ async def search(
     retrieval = Retrieval(name, body, queries, prefixes, service, context)
     rankings, missing = await retrieval.run()
     results: list[Iterator[dict[str, Any]]]
-    if any(is_ordered_later(query) or "scores" in query.include for query in queries):
+    if any(map(_needs_whole_lists, queries)):
         lists = [await _ranked(query, each) for query, each in zip(queries, rankings, strict=True)]
         lists = await rerank_hits(service, queries, lists, context.deadline)
         results = list(map(_ranked_results, queries, lists))
@@ -65,6 +66,11 @@ async def search(
     answer = _answer(body, results, missing)
     response = await json_response(answer, JSON_PER_PICKLED_BYTE * pickled)
     return check_response_size("top_k", response, service.settings.limits)
+
+
+def _needs_whole_lists(query: QueryBody) -> bool:
+    limited = query.per_document is not None
+    return limited or is_ordered_later(query) or "scores" in query.include
 
 
 async def _ranked(query: QueryBody, rankings: Mapping[str, PickledRows[Hit]]) -> list[RankedHit]:
@@ -91,6 +97,7 @@ def _results(query: QueryBody, hits: Iterable[Hit]) -> Iterator[dict[str, Any]]:
 
 def _ranked_results(query: QueryBody, hits: Sequence[RankedHit]) -> Iterator[dict[str, Any]]:
     threshold = query.score_threshold if is_ordered_later(query) else None
+    hits = list(limit_per_document(hits, query.per_document))
     return (
         _result(one.hit, one.score, query.include, one.components)
         for one in select(hits, query.top_k, threshold)

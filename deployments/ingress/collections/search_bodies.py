@@ -87,6 +87,12 @@ class QueryBody(FilterBody):
         description="weight of the diversity of results (maximal marginal relevance); 0: plain "
         "search",
     )
+    per_document: int | None = Field(
+        None,
+        ge=1,
+        strict=True,
+        description="the most results of one text that was stored with chunking",
+    )
     hybrid: HybridBody | None = Field(
         None, description="search by the words of the text too, and fuse both rankings"
     )
@@ -109,6 +115,7 @@ class SearchBody(QueryBody, ReadBody):
         {"text": "greeting", "top_k": 3},
         {"text": "greeting", "filter": {"lang": "en"}, "include": ["metadata"]},
         {"text": "greeting", "diversity": 0.5},
+        {"text": "greeting", "per_document": 1},
         {"text": "greeting", "hybrid": {"fusion": "weights", "weights": {"lexical": 0.5}}},
         {"text": "greeting", "rerank": {"candidates": 100}, "include": ["text", "scores"]},
         {"queries": [{"text": "greeting"}, {"id": "a", "top_k": 3}]},

@@ -60,14 +60,19 @@ def read_by_model(query: QueryBody) -> int:
     """Return how many hits a model reads to order them; ``top_k`` without ``rerank``."""
     if query.rerank is None:
         return query.top_k
-    return query.rerank.candidates or min(max(OVERSAMPLE * query.top_k, MIN_SAMPLE), MAX_TOP_K)
+    return query.rerank.candidates or _sample(query)
 
 
 def found_by_index(query: QueryBody) -> int:
     """Return how many hits each ranking of a query has; not all of them are returned."""
     if query.hybrid is None:
-        return read_by_model(query)
+        first_try = query.per_document is not None and query.rerank is None
+        return _sample(query) if first_try else read_by_model(query)
     return query.hybrid.candidates or max(fusion_candidates(query.top_k), read_by_model(query))
+
+
+def _sample(query: QueryBody) -> int:
+    return min(max(OVERSAMPLE * query.top_k, MIN_SAMPLE), MAX_TOP_K)
 
 
 def included(query: QueryBody) -> tuple[PointField, ...]:
@@ -75,6 +80,8 @@ def included(query: QueryBody) -> tuple[PointField, ...]:
     include: list[PointField] = [one for one in query.include if one != "scores"]
     if query.rerank is not None and "text" not in include:
         include.append("text")
+    if query.per_document is not None and "metadata" not in include:
+        include.append("metadata")
     return tuple(include)
 
 

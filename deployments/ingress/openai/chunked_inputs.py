@@ -14,6 +14,7 @@ from deployments.ingress.wire.formats import Format
 from embedder.chunking.request import Chunk
 from embedder.chunking.texts import chunk_texts, naming_texts
 from embedder.core.errors import InvalidInput
+from embedder.core.outputs import Task
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Input
 
@@ -47,7 +48,7 @@ class ChunkedInputs:
         if chunking is None:
             return cls(inputs)
         chunks = await split(
-            await service.models.get(model, context.deadline),
+            await service.models.get(model, context.deadline, task=Task.EMBED),
             inputs,
             chunking,
             options,

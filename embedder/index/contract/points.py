@@ -92,12 +92,17 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """Points of one collection: ``vectors`` float32[n, d], and lists of n."""
+    """Points of one collection: ``vectors`` float32[n, d], and lists of n.
+
+    ``documents`` are the ids of documents of which these points are all chunks: the write deletes
+    their earlier chunks, and points that have these ids.
+    """
 
     ids: Sequence[str]
     vectors: Vectors
     texts: Sequence[str | None]
     metadata: Sequence[dict[str, Any]]
+    documents: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -40,6 +40,11 @@ class Changes:
         """Return one write that has stored points."""
         pairs = np.stack([pks, np.full(len(pks), sequence)], axis=1)
         return cls(history, sequence, sequence, pairs, ids, vectors, np.empty(0, np.int64))
+
+    def with_deletion(self, sequence: int, pks: Sequence[int]) -> Changes:
+        """Return these changes and the deletion of other points by the next write."""
+        deleted = np.array(pks, np.int64)
+        return replace(self, sequence=sequence, head=sequence, deleted=deleted)
 
     @classmethod
     def of_deletion(cls, history: str, sequence: int, pks: Sequence[int]) -> Changes:

@@ -64,6 +64,9 @@ class Transaction(Snapshot, Protocol):
     def matching_pks(self, collection: int, condition: Filter) -> list[int]:
         """Return the pks of all points that meet a filter, in ascending order."""
 
+    def chunk_pks(self, collection: int, documents: Sequence[str]) -> list[int]:
+        """Return the pks of the chunks of these documents, in any order."""
+
     def upsert(
         self, row: CollectionRow, rows: EncodedRows
     ) -> tuple[NDArray[np.int64], CollectionRow]:

@@ -1,4 +1,4 @@
-"""Stores and deletes the rows of points and vectors of one write."""
+"""Stores, finds and deletes the rows of points and vectors of one write."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from embedder.index.contract.documents import chunk_ids, document_of
 from embedder.index.storage.postgres.collection_table import decoded, encoded
 from embedder.index.storage.postgres.jsonb_fields import fields_of
+from embedder.index.storage.row_encoding import decode_metadata
 
 if TYPE_CHECKING:
     from embedder.index.storage.postgres.connection.limited_connection import LimitedConnection
@@ -39,6 +41,13 @@ WITH gone AS (
     INSERT INTO embedder.deletions(collection, seq, pk) SELECT %s, %s, pk FROM gone
 )
 SELECT count(*) FROM gone
+"""
+
+_CHUNKS = """
+SELECT given.id, p.pk, p.metadata
+FROM unnest(%b::bytea[], %b::bytea[], %b::bytea[]) AS given(id, low, high) CROSS JOIN LATERAL (
+    SELECT pk, metadata FROM embedder.points
+    WHERE collection = %s AND id >= given.low AND id < given.high) AS p
 """
 
 
@@ -82,3 +91,16 @@ def delete_rows(db: LimitedConnection, collection: int, seq: int, pks: Sequence[
     given = (collection, chosen, collection, chosen, collection, seq)
     ((deleted,),) = db.fetched(db.execute(_DELETE, given))
     return int(deleted)
+
+
+def find_chunks(db: LimitedConnection, collection: int, documents: Sequence[str]) -> list[int]:
+    """Return the pks of the chunks of documents, in any order."""
+    bounds = [chunk_ids(one) for one in documents]
+    ids = [one.encode() for one in documents]
+    low, high = ([one[at].encode() for one in bounds] for at in (0, 1))
+    found = db.fetched(db.execute(_CHUNKS, (ids, low, high, collection), binary=True))
+    return [
+        pk
+        for document, pk, metadata in found
+        if document_of(decode_metadata(metadata)) == decoded(document)
+    ]

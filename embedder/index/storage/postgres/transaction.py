@@ -34,6 +34,7 @@ from embedder.index.storage.postgres.locked_collections import LockedCollections
 from embedder.index.storage.postgres.point_rows import (
     NewRows,
     delete_rows,
+    find_chunks,
     put_points,
     put_vectors,
 )
@@ -41,7 +42,12 @@ from embedder.index.storage.postgres.schema import check_version
 from embedder.index.storage.postgres.snapshot import PostgresSnapshot
 from embedder.index.storage.postgres.text_rows import PostgresTexts
 from embedder.index.storage.records import CollectionRow, OutdatedPoint, new_collection
-from embedder.index.storage.row_encoding import EncodedRows, checksum, vector_checksum, versioned
+from embedder.index.storage.row_encoding import (
+    EncodedRows,
+    checksum,
+    vector_checksum,
+    versioned,
+)
 
 if TYPE_CHECKING:
     from embedder.index.storage.postgres.connection.limited_connection import LimitedConnection
@@ -136,6 +142,10 @@ class PostgresTransaction(PostgresSnapshot):
         query = f"SELECT pk FROM embedder.points WHERE collection = %(own)s AND {sql} ORDER BY pk"  # noqa: S608
         found = self.db.execute(query, parameters | {"own": collection})
         return [pk for (pk,) in self.db.fetched(found)]
+
+    def chunk_pks(self, collection: int, documents: Sequence[str]) -> list[int]:
+        """Return the pks of the chunks of these documents, in any order."""
+        return find_chunks(self.db, collection, documents)
 
     def upsert(
         self, row: CollectionRow, rows: EncodedRows

@@ -12,11 +12,18 @@ from numpy.typing import NDArray
 
 from embedder.core.storage_errors import StaleCollection
 from embedder.core.types import Vectors
+from embedder.index.contract.documents import chunk_ids, document_of
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.points import Spec
 from embedder.index.lexical.text_index import TextTotals, index_points
 from embedder.index.storage.records import CollectionRow, OutdatedPoint, new_collection
-from embedder.index.storage.row_encoding import EncodedRows, checksum, vector_checksum, versioned
+from embedder.index.storage.row_encoding import (
+    EncodedRows,
+    checksum,
+    decode_metadata,
+    vector_checksum,
+    versioned,
+)
 from embedder.index.storage.sqlite.collection_table import remember_deleted, update_collection
 from embedder.index.storage.sqlite.filter_sql import to_sql
 from embedder.index.storage.sqlite.point_rows import (
@@ -33,6 +40,10 @@ _CURRENT = """
 SELECT p.pk, p.seq, p.ext_id, p.text, p.metadata
 FROM json_each(?) AS j CROSS JOIN points AS p ON p.pk = j.value
 WHERE p.collection = ? AND p.text IS NOT NULL ORDER BY p.pk
+"""
+_CHUNKS = """
+SELECT pk, metadata FROM points INDEXED BY points_by_id
+WHERE collection = ? AND ext_id >= ? AND ext_id < ?
 """
 _COPIES = """
 SELECT s.pk FROM points AS p CROSS JOIN points AS s INDEXED BY points_by_id
@@ -91,6 +102,15 @@ class SqliteTransaction(SqliteSnapshot):
         # The SQL text contains no client input: all values are parameters.
         query = f"SELECT pk FROM points INDEXED BY points_by_pk WHERE collection = ? AND ({sql})"  # noqa: S608
         return [pk for (pk,) in self.db.execute(query, (collection, *parameters))]
+
+    def chunk_pks(self, collection: int, documents: Sequence[str]) -> list[int]:
+        """Return the pks of the chunks of these documents, in any order."""
+        return [
+            pk
+            for document in documents
+            for pk, metadata in self.db.execute(_CHUNKS, (collection, *chunk_ids(document)))
+            if document_of(decode_metadata(metadata)) == document
+        ]
 
     def upsert(
         self, row: CollectionRow, rows: EncodedRows

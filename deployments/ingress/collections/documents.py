@@ -1,0 +1,144 @@
+"""Upserts of documents: each text is split into chunks, which are stored as points.
+
+`embedder.index.contract.documents` describes the points.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from deployments.ingress.collections.bodies import PointBody, StoredChunk, UpsertAnswer, UpsertBody
+from deployments.ingress.middleware.context import RequestContext
+from deployments.ingress.service.collection_model import connection_for
+from deployments.ingress.service.service import Service
+from deployments.ingress.wire.chunking import Chunking, ranges, split
+from deployments.ingress.wire.field_names import rename_input_errors
+from deployments.ingress.wire.inputs import check_count
+from embedder.chunking.request import Chunk
+from embedder.chunking.texts import chunk_texts, naming_texts, row_of
+from embedder.core.deadline import Deadline
+from embedder.core.errors import InvalidInput
+from embedder.core.request import EmbedOptions
+from embedder.core.types import Priority, Vectors
+from embedder.index.contract.checks import check_metadata
+from embedder.index.contract.documents import CHUNK, check_documents, chunk_id
+from embedder.index.contract.points import CollectionInfo, Points
+
+OPTIONS = EmbedOptions(priority=Priority.BULK)
+
+_POINT = re.compile(r"points\[(\d+)\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """The documents of one request, as ``bodies`` with a text each."""
+
+    bodies: Sequence[PointBody]
+    texts: list[str]
+
+    @classmethod
+    def of(cls, bodies: Sequence[PointBody]) -> Documents:
+        """Check the documents of a request.
+
+        Raises:
+            InvalidInput: an id or metadata is invalid, or a document has no text, or a vector.
+        """
+        texts: list[str] = []
+        for row, body in enumerate(bodies):
+            if body.vector is not None:
+                problem = "cannot stand beside 'chunking': a chunk has the vector of its text"
+                raise InvalidInput(f"points[{row}].vector", problem)
+            if body.text is None:
+                raise InvalidInput(f"points[{row}]", "must have a text, because of 'chunking'")
+            texts.append(body.text)
+        check_metadata([body.metadata for body in bodies])
+        check_documents([body.id for body in bodies], [body.metadata for body in bodies])
+        return cls(bodies, texts)
+
+    async def upsert(
+        self,
+        name: str,
+        body: UpsertBody,
+        chunking: Chunking,
+        service: Service,
+        context: RequestContext,
+    ) -> UpsertAnswer:
+        """Store the chunks of all documents in place of their earlier chunks.
+
+        Raises:
+            EmbedderError: as `split`, `Service.embed_for` and `RemoteIndex.put`.
+        """
+        deadline = context.deadline
+
+        async def upsert(collection: CollectionInfo | None) -> tuple[list[StoredChunk], int]:
+            chunks = await self._split(collection, body.model, chunking, service, deadline)
+            texts = [str(text) for text in chunk_texts(self.texts, chunks)]
+            check_count("points", len(texts), service.settings.limits.max_points)
+            with rename_input_errors("points", self._text_field), naming_texts(chunks):
+                answer, model = await service.embed_for(
+                    collection, texts, OPTIONS, deadline, model=body.model
+                )
+            stored = self._stored(chunks)
+            points = self._points(stored, texts, answer.vectors)
+            with _naming_documents(chunks):
+                return stored, await service.index.put(name, points, model, deadline, collection)
+
+        stored, sequence = await service.index.collection_cache.run(
+            name, upsert, deadline=deadline, texts=True
+        )
+        return UpsertAnswer(upserted=len(stored), sequence=sequence, chunks=stored)
+
+    async def _split(
+        self,
+        collection: CollectionInfo | None,
+        model: str | None,
+        chunking: Chunking,
+        service: Service,
+        deadline: Deadline,
+    ) -> list[list[Chunk]]:
+        """Return the chunks of every text, as the model of the collection will read them."""
+        connection = await connection_for(service.models, collection, model, deadline)
+        limits = service.settings.limits
+        with rename_input_errors("points", self._text_field):
+            return await split(
+                connection, self.texts, chunking, OPTIONS, limits=limits, deadline=deadline
+            )
+
+    def _text_field(self, row: int) -> str:
+        return f"points[{row}].text"
+
+    def _stored(self, chunks: Sequence[Sequence[Chunk]]) -> list[StoredChunk]:
+        return [
+            StoredChunk(id=chunk_id(body.id, place["number"]), document=body.id, **place)
+            for body, found in zip(self.bodies, chunks, strict=True)
+            for place in ranges(found)
+        ]
+
+    def _points(
+        self, stored: Sequence[StoredChunk], texts: Sequence[str], vectors: Vectors
+    ) -> Points:
+        metadata = {body.id: body.metadata for body in self.bodies}
+        return Points(
+            ids=[one.id for one in stored],
+            vectors=vectors,
+            texts=texts,
+            metadata=[metadata[one.document] | {CHUNK: one.place()} for one in stored],
+            documents=[body.id for body in self.bodies],
+        )
+
+
+@contextmanager
+def _naming_documents(chunks: Sequence[Sequence[Chunk]]) -> Iterator[None]:
+    """Name the document of the client in errors about the points of its chunks."""
+    try:
+        yield
+    except InvalidInput as error:
+        named = _POINT.match(error.field)
+        if named is None:
+            raise
+        row = row_of(chunks, int(named[1]))
+        field = f"points[{row}]{error.field[named.end() :]}".replace(".vector", ".text")
+        raise error.with_field(field) from None
