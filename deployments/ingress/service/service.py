@@ -3,48 +3,45 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import ValidationError
 
 from deployments.encoder.remote_pool import RemotePool
 from deployments.index.sharded_client import RemoteIndex
 from deployments.ingress.middleware.accepted_keys import AcceptedKeys
-from deployments.ingress.middleware.context import CURRENT_REQUEST
 from deployments.ingress.middleware.large_bodies import LargeBodies
-from deployments.ingress.middleware.request_stats import MAX_UNCOUNTED, RequestStats
+from deployments.ingress.middleware.request_stats import RequestStats
 from deployments.ingress.service.caches import IngressCaches
-from deployments.ingress.service.collection_model import check_width, connection_for
 from deployments.ingress.service.connection import Connection, Connector
-from deployments.ingress.service.ingress_metrics import IngressMetrics
+from deployments.ingress.service.model_calls import ModelCalls
 from deployments.ingress.service.models import ServedModels
 from deployments.ingress.service.numeric_work import NumericWork
 from deployments.ingress.service.readiness import Readiness, StageProbe, readiness
 from deployments.ingress.service.replicas import Handles, Replicas
+from deployments.ingress.service.reports.ingress_metrics import IngressMetrics
+from deployments.ingress.service.reports.scaling_report import (
+    ScalingReport,
+    other_queues,
+    pool_queues,
+)
+from deployments.ingress.service.reports.token_usage import TokenUsage
 from deployments.ingress.service.reservation_exchange import ReservationExchange
-from deployments.ingress.service.scaling_report import ScalingReport, other_queues, pool_queues
 from deployments.ingress.service.search_admission import SearchAdmission
-from deployments.ingress.service.token_usage import TokenUsage
 from deployments.rpc.replica_name import replica_id
 from deployments.settings.models import ModelList
 from deployments.settings.service import ServeSettings
-from embedder.core.deadline import NEVER, Deadline
-from embedder.core.outputs import Task, Tasks
-from embedder.core.request import Embeddings, EmbedOptions, Scores
-from embedder.core.types import Input, ModelInfo, Priority
-from embedder.index.contract.points import CollectionInfo, StoredModel
+from embedder.core.deadline import Deadline
+from embedder.core.outputs import Tasks
 from embedder.measurements.pipeline import PipelineStats
 from embedder.pipeline.admission_control import AdmissionControl
 from embedder.pipeline.threads import QueueStats, summed
 
-AnswerT = TypeVar("AnswerT", Embeddings, Scores)
-
 logger = logging.getLogger("ray.serve")
 
 
-class Service:
+class Service(ModelCalls):
     """What the routes and the handle of one ingress replica call."""
 
     def __init__(self, settings: ServeSettings, handles: Handles) -> None:
@@ -105,100 +102,10 @@ class Service:
             return
         self.models.configure(models, tasks)
 
-    async def model(
-        self, name: str | None, *, task: Task | None = None, deadline: Deadline = NEVER
-    ) -> ModelInfo:
-        """Return the description of a served model; load the model if necessary.
-
-        Raises:
-            EmbedderError: as `ServedModels.get`.
-        """
-        return (await self.models.get(name, deadline, task=task)).info
-
     def deadline(self, timeout_s: float | None) -> Deadline:
         """Return the deadline of a call by handle, at most ``request_timeout_s`` from now."""
         limit_s = self.settings.limits.request_timeout_s
         return Deadline.after(limit_s if timeout_s is None else min(timeout_s, limit_s))
-
-    async def embed(
-        self,
-        inputs: Sequence[Input],
-        options: EmbedOptions,
-        deadline: Deadline,
-        *,
-        model: str | None = None,
-    ) -> Embeddings:
-        """Embed the inputs by the deadline of the request.
-
-        Raises:
-            EmbedderError: as `Pipeline.embed`; or the model is not served here.
-        """
-        connection = await self.models.get(model, deadline, task=Task.EMBED)
-        work = connection.pipeline.embed(inputs, options, deadline)
-        answer = await self._answer(connection, options.priority, work)
-        return answer if model is None else replace(answer, model=model)
-
-    async def score(
-        self,
-        inputs: Sequence[Input],
-        options: EmbedOptions,
-        deadline: Deadline,
-        *,
-        model: str | None = None,
-        task: Task = Task.CLASSIFY,
-        raw: bool = False,
-    ) -> Scores:
-        """Score the inputs, pairs too, by the deadline of the request.
-
-        ``task`` is what the model must be able to do: `Task.CLASSIFY`, or `Task.RERANK`.
-
-        Raises:
-            EmbedderError: as `Pipeline.score`; or the model is not served here.
-        """
-        connection = await self.models.get(model, deadline, task=task)
-        work = connection.pipeline.score(inputs, options, deadline, raw=raw)
-        answer = await self._answer(connection, options.priority, work)
-        return answer if model is None else replace(answer, model=model)
-
-    async def embed_for(
-        self,
-        collection: CollectionInfo | None,
-        texts: Sequence[str],
-        options: EmbedOptions,
-        deadline: Deadline,
-        *,
-        model: str | None = None,
-    ) -> tuple[Embeddings, StoredModel]:
-        """Embed texts with the model of a collection, and return that model.
-
-        A collection without one takes ``model`` or, where that is None, the first that embeds.
-
-        Raises:
-            ModelMismatch: ``model`` is another than that of the collection, or that is not served.
-            InvalidVector: the vectors of the collection have another width.
-            EmbedderError: as `embed`.
-        """
-        self.models.check(model, Task.EMBED)
-        connection = await connection_for(self.models, collection, model, deadline)
-        work = connection.pipeline.embed(texts, options, deadline)
-        answer = await self._answer(connection, options.priority, work)
-        if collection is not None:
-            check_width(collection, connection.info)
-        return answer, connection.stored
-
-    async def _answer(
-        self, connection: Connection, priority: Priority, work: Awaitable[AnswerT]
-    ) -> AnswerT:
-        """Await the work of a pipeline, and count its tokens for model and key."""
-        name, request = connection.info.name, CURRENT_REQUEST.get()
-        if request is not None:
-            request.served_model, request.priority = name, priority
-        answer = await work
-        usage = self.token_usage
-        usage.answered.append((name, None if request is None else request.key, answer.token_counts))
-        if len(usage.answered) >= MAX_UNCOUNTED:
-            usage.count()
-        return answer
 
     def run_maintenance(self) -> None:
         """Publish metrics, count the ingresses, connect to pools, and announce loaded models."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deployments.ingress.service.scaling_report import MIN_BUSY, ScalingReport, StageQueue
+from deployments.ingress.service.reports.scaling_report import MIN_BUSY, ScalingReport, StageQueue
 from tests.unit.deployments.ingress.fake_service import FakeService
 
 

@@ -10,7 +10,7 @@ from deployments.encoder.batch_metrics import BatchMetrics
 from deployments.encoder.remote_pool import PoolStats
 from deployments.ingress.middleware.request_stats import PRIORITIES, RequestStats
 from deployments.ingress.service.connection import Connection
-from deployments.ingress.service.token_usage import TokenUsage
+from deployments.ingress.service.reports.token_usage import TokenUsage
 from deployments.metrics.publisher import MetricPublisher
 from deployments.metrics.queues import CALLS, QUEUES
 from deployments.metrics.requests import ADMISSION, BUILD, PIPELINE, REQUESTS

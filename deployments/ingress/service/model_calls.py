@@ -1,0 +1,121 @@
+"""The work of the served models, as routes and handles ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from deployments.ingress.middleware.context import CURRENT_REQUEST
+from deployments.ingress.middleware.request_stats import MAX_UNCOUNTED
+from deployments.ingress.service.collection_model import check_width, connection_for
+from deployments.ingress.service.connection import Connection
+from deployments.ingress.service.models import ServedModels
+from deployments.ingress.service.reports.token_usage import TokenUsage
+from embedder.core.deadline import NEVER, Deadline
+from embedder.core.outputs import Task
+from embedder.core.request import Embeddings, EmbedOptions, Scores
+from embedder.core.types import Input, ModelInfo, Priority
+from embedder.index.contract.points import CollectionInfo, StoredModel
+
+AnswerT = TypeVar("AnswerT", Embeddings, Scores)
+
+
+class ModelCalls:
+    """The calls of an ingress whose models compute.
+
+    ``token_usage`` counts the tokens of every answer.
+    """
+
+    models: ServedModels[Connection]
+    token_usage: TokenUsage
+
+    async def model(
+        self, name: str | None, *, task: Task | None = None, deadline: Deadline = NEVER
+    ) -> ModelInfo:
+        """Return the description of a served model; load the model if necessary.
+
+        Raises:
+            EmbedderError: as `ServedModels.get`.
+        """
+        return (await self.models.get(name, deadline, task=task)).info
+
+    async def embed(
+        self,
+        inputs: Sequence[Input],
+        options: EmbedOptions,
+        deadline: Deadline,
+        *,
+        model: str | None = None,
+    ) -> Embeddings:
+        """Embed the inputs by the deadline of the request.
+
+        Raises:
+            EmbedderError: as `Pipeline.embed`; or the model is not served here.
+        """
+        connection = await self.models.get(model, deadline, task=Task.EMBED)
+        work = connection.pipeline.embed(inputs, options, deadline)
+        answer = await self._answer(connection, options.priority, work)
+        return answer if model is None else replace(answer, model=model)
+
+    async def score(
+        self,
+        inputs: Sequence[Input],
+        options: EmbedOptions,
+        deadline: Deadline,
+        *,
+        model: str | None = None,
+        task: Task = Task.CLASSIFY,
+        raw: bool = False,
+    ) -> Scores:
+        """Score the inputs, pairs too, by the deadline of the request.
+
+        ``task`` is what the model must be able to do: `Task.CLASSIFY`, or `Task.RERANK`.
+
+        Raises:
+            EmbedderError: as `Pipeline.score`; or the model is not served here.
+        """
+        connection = await self.models.get(model, deadline, task=task)
+        work = connection.pipeline.score(inputs, options, deadline, raw=raw)
+        answer = await self._answer(connection, options.priority, work)
+        return answer if model is None else replace(answer, model=model)
+
+    async def embed_for(
+        self,
+        collection: CollectionInfo | None,
+        texts: Sequence[str],
+        options: EmbedOptions,
+        deadline: Deadline,
+        *,
+        model: str | None = None,
+    ) -> tuple[Embeddings, StoredModel]:
+        """Embed texts with the model of a collection, and return that model.
+
+        A collection without one takes ``model`` or, where that is None, the first that embeds.
+
+        Raises:
+            ModelMismatch: ``model`` is another than that of the collection, or that is not served.
+            InvalidVector: the vectors of the collection have another width.
+            EmbedderError: as `embed`.
+        """
+        self.models.check(model, Task.EMBED)
+        connection = await connection_for(self.models, collection, model, deadline)
+        work = connection.pipeline.embed(texts, options, deadline)
+        answer = await self._answer(connection, options.priority, work)
+        if collection is not None:
+            check_width(collection, connection.info)
+        return answer, connection.stored
+
+    async def _answer(
+        self, connection: Connection, priority: Priority, work: Awaitable[AnswerT]
+    ) -> AnswerT:
+        """Await the work of a pipeline, and count its tokens for model and key."""
+        name, request = connection.info.name, CURRENT_REQUEST.get()
+        if request is not None:
+            request.served_model, request.priority = name, priority
+        answer = await work
+        usage = self.token_usage
+        usage.answered.append((name, None if request is None else request.key, answer.token_counts))
+        if len(usage.answered) >= MAX_UNCOUNTED:
+            usage.count()
+        return answer
