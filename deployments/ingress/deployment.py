@@ -12,9 +12,14 @@ from ray import serve
 from starlette.types import ASGIApp
 
 from deployments.ingress.asgi import build_asgi
+from deployments.ingress.collections.search import search
+from deployments.ingress.collections.search_bodies import SearchBody
+from deployments.ingress.errors.responses import InvalidRequest
+from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.middleware.upgrades import decline_upgrades
 from deployments.ingress.service.replicas import Handles
 from deployments.ingress.service.service import Service
+from deployments.ingress.wire.json_bodies import content_of
 from deployments.logs.replica_log import configure_replica_log
 from deployments.rpc.handle_client import Handle
 from deployments.rpc.replica_name import own_deployment
@@ -32,7 +37,7 @@ from embedder.pipeline.reservations import ReservationChanges
 
 @serve.ingress()
 class IngressReplica:
-    """Answers HTTP requests, and calls of `embed` and `score` on its handle."""
+    """Answers HTTP requests, and calls of `embed`, `score` and `search` on its handle."""
 
     def __init__(
         self,
@@ -145,6 +150,22 @@ class IngressReplica:
         with serving(traced_call(self._tracer)):
             answer = await self._service.score(inputs, options, deadline, model=model, raw=raw)
         return answer.scores
+
+    async def search(self, collection: str, body: Mapping[str, Any]) -> bytes:
+        """Search as ``POST /v1/collections/{name}/search`` does: return the JSON of its answer.
+
+        Raises:
+            InvalidInput: the body has other fields than the route takes, or wrong values.
+            EmbedderError: as that route.
+        """
+        self._service.handle_calls += 1
+        try:
+            asked = SearchBody.model_validate(body)
+        except ValidationError as error:
+            raise InvalidRequest(error.errors()[0]).as_input_error() from None
+        context = RequestContext(self._service.deadline(None))
+        with serving(traced_call(self._tracer)):
+            return content_of(await search(collection, asked, self._service, context))
 
 
 def _declared_tasks(user_config: Mapping[str, Any]) -> list[Tasks | None]:

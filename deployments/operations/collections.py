@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
+import orjson
 
 from deployments.index.sharded_client import RemoteIndex
-from deployments.ingress.wire.field_names import rename_input_errors
 from deployments.operations.backups import IndexBackups
 from deployments.operations.point_lines import PointLine, naming_lines
 from deployments.operations.running_service import RunningService
 from deployments.rpc.handle_client import HandleClient
 from embedder.core.deadline import NEVER, Deadline
-from embedder.core.errors import InvalidVector, Unavailable, UnknownCollection
+from embedder.core.errors import InvalidVector, Unavailable
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Priority, Vectors
-from embedder.index.contract.filters import Filter
-from embedder.index.contract.points import CollectionInfo, Hit, Points, Query, Spec, StoredModel
+from embedder.index.contract.points import CollectionInfo, Points, Spec, StoredModel
 
 T = TypeVar("T")
 
@@ -64,34 +63,16 @@ class CollectionOperations:
             spec = replace(spec, width=len(vector)) if several else spec
         return await self.index.create(name, spec, NEVER)
 
-    async def search(
-        self, name: str, text: str, top_k: int, condition: Filter | None = None
-    ) -> list[Hit]:
-        """Return the points nearest to a text, from all shards.
+    async def search(self, name: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the results of one query, from all shards; the body is that of the route.
 
         Raises:
-            UnknownCollection: there is no collection with this name.
-            Unavailable: a shard does not answer.
-            ModelMismatch: the model that embedded its texts is not served.
+            InvalidInput: a field of the body is invalid, or there is no such collection.
+            EmbedderError: as `IngressReplica.search`.
         """
-
-        async def search(info: CollectionInfo | None) -> list[Hit]:
-            if info is None:
-                raise UnknownCollection("collection", name)
-            with rename_input_errors("input", lambda _: "text"):
-                (vector,), model = await embed_for(
-                    self._ingress, info, [text], Priority.INTERACTIVE
-                )
-            query = Query(
-                *(name, vector, top_k, "text"),
-                filter=condition,
-                identity=info.identity,
-                model=model,
-            )
-            found = await self.index.search([query], complete=True, deadline=NEVER)
-            return list(found.hits[0])
-
-        return await self.index.collection_cache.run(name, search, deadline=NEVER, texts=True)
+        answer = await self._ingress.call("search", name, {**body, "complete": True})
+        found: list[dict[str, Any]] = orjson.loads(answer)["results"]
+        return found
 
     async def add(self, name: str, points: Iterable[PointLine], progress: Progress) -> int:
         """Store points in their order, and embed their texts as bulk work; return their number.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -12,9 +13,7 @@ from deployments.commands.connecting import operate
 from deployments.commands.models import print_table
 from embedder.core.deadline import NEVER
 from embedder.core.errors import InvalidInput
-from embedder.index.contract.filter_parsing import parse
-from embedder.index.contract.filters import Filter
-from embedder.index.contract.points import CollectionInfo, Hit, Metric
+from embedder.index.contract.points import CollectionInfo, Metric
 
 COLUMNS = ("collection", "points", "width", "metric", "index", "serving", "model")
 SHOWN_CHARACTERS = 80
@@ -34,7 +33,15 @@ def add_reading(actions: Commands) -> None:
     search.add_argument("text")
     search.add_argument("--top-k", type=int, default=10)
     search.add_argument("--filter", metavar="JSON", help='like {"year": {"$gte": 2000}}')
-    search.add_argument("--json", action="store_true", help="a point a line, with its metadata")
+    search.add_argument("--hybrid", action="store_true", help="search by the words of the text too")
+    search.add_argument(
+        "--rerank", action="store_true", help="order the points by a model that reads their texts"
+    )
+    search.add_argument("--rerank-model", metavar="NAME", help="default: the first that can rerank")
+    search.add_argument("--candidates", type=int, help="points that the model reads")
+    search.add_argument(
+        "--json", action="store_true", help="a point a line, with its metadata and scores"
+    )
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -51,21 +58,34 @@ def _describe(options: argparse.Namespace) -> None:
 
 
 def _search(options: argparse.Namespace) -> None:
-    condition = None if options.filter is None else _filter(options.filter)
-    hits = operate(
-        options,
-        lambda operation: operation.search(options.name, options.text, options.top_k, condition),
-    )
+    body = _body(options)
+    hits = operate(options, lambda operation: operation.search(options.name, body))
     if options.json:
         for hit in hits:
-            print(_json_line(hit))
+            print(json.dumps(hit, ensure_ascii=False))
     else:
         print_table([_hit_cells(hit) for hit in hits])
 
 
-def _filter(text: str) -> Filter:
+def _body(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the body of a request that searches as the options say."""
+    body = {"text": options.text, "top_k": options.top_k, "include": ["text", "metadata"]}
+    if options.filter is not None:
+        body["filter"] = _filter(options.filter)
+    if options.hybrid:
+        body["hybrid"] = {}
+    rerank = {"model": options.rerank_model, "candidates": options.candidates}
+    given = {name: value for name, value in rerank.items() if value is not None}
+    if options.rerank or given:
+        body["rerank"] = given
+    if options.json:
+        body["include"].append("scores")
+    return body
+
+
+def _filter(text: str) -> Any:
     try:
-        return parse(json.loads(text))
+        return json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
         raise InvalidInput("filter", f"is not JSON: {error}") from None
 
@@ -83,10 +103,11 @@ def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _hit_cells(hit: Hit) -> tuple[str, ...]:
-    text = " ".join((hit.text or "").split())
+def _hit_cells(hit: Mapping[str, Any]) -> tuple[str, ...]:
+    text = " ".join((hit["text"] or "").split())
     shown = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
-    return f"{hit.score:.4f}", _printable(hit.id), _printable(shown)
+    score = "-" if hit["score"] is None else f"{hit['score']:.4f}"
+    return score, _printable(hit["id"]), _printable(shown)
 
 
 def _printable(text: str) -> str:
@@ -94,9 +115,3 @@ def _printable(text: str) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )
-
-
-def _json_line(hit: Hit) -> str:
-    fields = asdict(hit)
-    del fields["vector"]
-    return json.dumps(fields, ensure_ascii=False)

@@ -54,6 +54,10 @@ class InvalidRequest(Exception):
         super().__init__(complaint, *place)
         self.complaint = {**complaint, "loc": (*place, *complaint["loc"])}
 
+    def as_input_error(self) -> InvalidInput:
+        """Return the error of this library for callers of a handle."""
+        return InvalidInput(*_field_and_problem(self.complaint))
+
 
 def response_to(
     error: Exception, request: str, shape: ErrorShape, request_id: str = ""
@@ -122,12 +126,17 @@ def tei_envelope(status: int, message: str, kind: str) -> Response:
 
 def _validation_response(complaint: Mapping[str, Any], shape: ErrorShape) -> Response:
     """Return the response for a body or a parameter that is not of its declared type."""
-    field = _field(complaint["loc"])
-    problem = f"{complaint['msg']}{_given(complaint.get('input'))}"
-    if complaint["type"] == UNKNOWN_FIELD:
-        field = _field((*complaint["loc"], complaint["ctx"]["field"]))
+    field, problem = _field_and_problem(complaint)
     message = f"'{field}': {problem}" if field else f"the body: {problem}"
     return _response(shape, STATUSES[InvalidInput], message, field or None, InvalidInput.code)
+
+
+def _field_and_problem(complaint: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the name of the field of pydantic's error, "" for the body, and what is wrong."""
+    field = _field(complaint["loc"])
+    if complaint["type"] == UNKNOWN_FIELD:
+        field = _field((*complaint["loc"], complaint["ctx"]["field"]))
+    return field, f"{complaint['msg']}{_given(complaint.get('input'))}"
 
 
 def _response(

@@ -65,6 +65,13 @@ async def json_response(content: Any, expected_bytes: float = math.inf) -> Respo
     return Response(sent[0], media_type=MEDIA_TYPE) if len(sent) == 1 else ChunkedResponse(sent)
 
 
+def content_of(response: Response) -> bytes:
+    """Return the JSON of a response."""
+    if isinstance(response, ChunkedResponse):
+        return b"".join(response.chunks)
+    return bytes(response.body)
+
+
 def json_lines(objects: Iterable[Any]) -> bytes:
     """Return one line of JSON for each object."""
     option = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE

@@ -12,15 +12,20 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import orjson
 
 from deployments.index.replica import IndexReplica
+from deployments.index.sharded_client import RemoteIndex
+from deployments.operations.collections import CollectionOperations
 from deployments.operations.running_service import RunningService
 from deployments.rpc.handle_client import Handle
 from deployments.settings.service import ServeSettings
+from embedder.core.deadline import NEVER
 from embedder.core.errors import InvalidInput, Overloaded, UnknownModel
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Priority, Vectors
-from embedder.index.contract.points import CollectionInfo, StoredModel
+from embedder.index.contract.filter_parsing import parse
+from embedder.index.contract.points import CollectionInfo, Query, StoredModel
 from tests.unit.deployments.local_handle import LocalHandle, as_handle
 
 LETTERS = "letters"
@@ -31,6 +36,8 @@ class LetterIngress:
 
     def __init__(self) -> None:
         self.calls: list[tuple[int, Priority, str | None]] = []
+        self.searches: list[dict[str, Any]] = []
+        self.index: RemoteIndex | None = None
         self.busy = 0
         self.model = StoredModel(LETTERS, "1", "0" * 64, "mean")
 
@@ -44,6 +51,17 @@ class LetterIngress:
         if model is None and collection is not None:
             model = collection.model
         return await self.embed_with(model, texts, options)
+
+    async def search(self, collection: str, body: dict[str, Any]) -> bytes:
+        """Search by the vector of a text, with a filter, and keep the body."""
+        assert self.index is not None
+        self.searches.append(body)
+        info = await self.index.describe(collection, NEVER)
+        (vector,), _ = await self.embed_for(info, [body["text"]], EmbedOptions())
+        condition = parse(body["filter"]) if "filter" in body else None
+        query = Query(collection, vector, body["top_k"], filter=condition)
+        found = await self.index.search([query], complete=body["complete"], deadline=NEVER)
+        return orjson.dumps({"results": [*found.hits[0]]})
 
     async def embed_with(
         self, model: str | None, texts: Sequence[str], options: EmbedOptions
@@ -102,6 +120,7 @@ class IndexService:
 
     @property
     def ingress(self) -> Handle:
+        self.fake_ingress.index = RemoteIndex(self.shards("VectorIndex"))
         return as_handle(self.fake_ingress)
 
     def shards(self, deployment: str) -> dict[str, Handle]:
@@ -124,3 +143,10 @@ def vectors_of(texts: Sequence[str]) -> Vectors:
 def run(work: Any) -> Any:
     """Return the result of a coroutine."""
     return asyncio.run(work)
+
+
+async def search(
+    operation: CollectionOperations, name: str, text: str, top_k: int, **fields: Any
+) -> list[dict[str, Any]]:
+    """Return the points nearest to a text."""
+    return await operation.search(name, {"text": text, "top_k": top_k, **fields})

@@ -24,7 +24,7 @@ from embedder.index import lifecycle
 from embedder.index.contract.points import CollectionInfo, Points
 from embedder.index.shard import Shard
 from embedder.index.vector_index import VectorIndex
-from tests.unit.deployments.index_service import IndexService, run
+from tests.unit.deployments.index_service import IndexService, run, search
 from tests.unit.deployments.two_model_service import TEXTS, filled_service, index_of
 from tests.unit.index.storage.postgres.postgres_server import running_server
 from tests.unit.index.stores import STORES
@@ -67,8 +67,8 @@ def test_a_backup_is_restored_under_another_name(serve: Serve, shards: int, tmp_
 
     assert run(_backups(service).back_up(NAME, folder)) == COUNT
     assert run(_backups(service).restore(folder, "again")).count == COUNT
-    found = run(_operation(service).search("again", "bbb", COUNT))
-    assert found == run(_operation(service).search(NAME, "bbb", COUNT))
+    found = run(search(_operation(service), "again", "bbb", COUNT))
+    assert found == run(search(_operation(service), NAME, "bbb", COUNT))
     assert len(found) == COUNT
 
 

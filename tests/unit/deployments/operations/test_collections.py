@@ -19,9 +19,8 @@ from embedder.core.errors import (
     UnknownModel,
 )
 from embedder.core.types import Priority
-from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import Metric, Spec
-from tests.unit.deployments.index_service import LETTERS, IndexService, run, vectors_of
+from tests.unit.deployments.index_service import LETTERS, IndexService, run, search, vectors_of
 
 NAME = "things"
 
@@ -69,9 +68,9 @@ def test_the_last_line_with_an_id_wins(operation: CollectionOperations) -> None:
     first, *others = _texts(BATCH)
     last = PointLine(BATCH + 1, first.id, "dddd", None, {})
     run(operation.add(NAME, [first, *others, last], _ignore))
-    (hit,) = run(operation.search(NAME, "dddd", 1))
+    (hit,) = run(search(operation, NAME, "dddd", 1))
 
-    assert (hit.id, hit.text) == (first.id, "dddd")
+    assert (hit["id"], hit["text"]) == (first.id, "dddd")
     assert run(operation.index.describe(NAME, NEVER)).count == BATCH
 
 
@@ -80,9 +79,9 @@ def test_a_search_uses_the_text_and_the_filter(
 ) -> None:
     run(operation.add(NAME, _texts(30), _ignore))
     service.fake_ingress.calls.clear()
-    hits = run(operation.search(NAME, "a" * 30, 3, parse({"n": {"$lt": 20}})))
+    hits = run(search(operation, NAME, "a" * 30, 3, filter={"n": {"$lt": 20}}))
 
-    assert [hit.metadata["n"] for hit in hits] == [19, 18, 17]
+    assert [hit["metadata"]["n"] for hit in hits] == [19, 18, 17]
     assert service.fake_ingress.calls == [(1, Priority.INTERACTIVE, LETTERS)]
 
 
@@ -90,7 +89,7 @@ def test_adding_the_same_points_again_changes_nothing(operation: CollectionOpera
     found = []
     for _ in range(2):
         assert run(operation.add(NAME, _texts(40), _ignore)) == 40
-        found.append(run(operation.search(NAME, "a", 100)))
+        found.append(run(search(operation, NAME, "a", 100)))
 
     assert len(found[0]) == 40
     assert found[0] == found[1]

@@ -15,7 +15,7 @@ from embedder.core.deadline import NEVER
 from embedder.core.errors import InvalidInput, Unavailable, UnknownCollection
 from embedder.core.storage_errors import ModelMismatch, StaleCollection
 from embedder.index.storage.sqlite import snapshot
-from tests.unit.deployments.index_service import LETTERS, IndexService
+from tests.unit.deployments.index_service import LETTERS, IndexService, search
 from tests.unit.deployments.two_model_service import (
     DIGITS,
     NAME,
@@ -44,7 +44,7 @@ async def test_all_texts_are_embedded_with_the_new_model_and_searches_follow(
 ) -> None:
     progress: list[int] = []
     operation = CollectionOperations(service.as_running())
-    assert (await operation.search(NAME, "aaa", 1))[0].id == "p2"
+    assert (await search(operation, NAME, "aaa", 1))[0]["id"] == "p2"
     order = [one.id for one in await records_of(index_of(service))]
     info = await reembedding_of(service).reembed(NAME, "digits", progress.append)
 
@@ -55,7 +55,7 @@ async def test_all_texts_are_embedded_with_the_new_model_and_searches_follow(
     )
     assert [one.id for one in await records_of(index_of(service))] == order
     await check(index_of(service), TEXTS, new=True)
-    assert (await operation.search(NAME, "aaaa", 1))[0].id == "p3"
+    assert (await search(operation, NAME, "aaaa", 1))[0]["id"] == "p3"
     again = await reembedding_of(service).reembed(NAME, "digits", progress.append)
     assert again.identity == info.identity
     assert sum(progress) == len(TEXTS)

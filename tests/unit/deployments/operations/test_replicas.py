@@ -18,7 +18,7 @@ from embedder.core.deadline import NEVER
 from embedder.core.errors import StageUnavailable, UnknownCollection
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import Metric, Points, Query, Spec
-from tests.unit.deployments.index_service import IndexService
+from tests.unit.deployments.index_service import IndexService, search
 from tests.unit.deployments.two_model_service import (
     DIGITS,
     NAME,
@@ -133,7 +133,7 @@ async def test_texts_are_embedded_again_by_calls_to_all_replicas(service: IndexS
     for _ in range(REPLICAS):
         await check(index_of(service), TEXTS, new=True)
     operation = CollectionOperations(service.as_running())
-    assert (await operation.search(NAME, "aaaa", 1))[0].id == "p3"
+    assert (await search(operation, NAME, "aaaa", 1))[0]["id"] == "p3"
 
 
 async def test_a_backup_of_one_replica_is_restored_by_another(

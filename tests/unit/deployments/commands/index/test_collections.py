@@ -98,6 +98,35 @@ def test_a_search_prints_a_point_a_line(points: str, capsys: pytest.CaptureFixtu
     assert (hit["id"], hit["text"], hit["metadata"]) == ("one", "aaa", {"year": 1999})
 
 
+@pytest.mark.parametrize(
+    ("options", "fields"),
+    [
+        ([], {}),
+        (["--hybrid"], {"hybrid": {}}),
+        (["--rerank"], {"rerank": {}}),
+        (["--rerank-model", "reader"], {"rerank": {"model": "reader"}}),
+        (
+            ["--hybrid", "--rerank", "--candidates", "20"],
+            {"hybrid": {}, "rerank": {"candidates": 20}},
+        ),
+    ],
+)
+def test_a_search_asks_for_what_its_options_say(
+    service: IndexService, points: str, options: list[str], fields: dict[str, Any]
+) -> None:
+    main(["index", "add", "things", points])
+    assert main(["index", "search", "things", "a", *options]) == 0
+    (body,) = service.fake_ingress.searches
+
+    assert body == {
+        "text": "a",
+        "top_k": 10,
+        "include": ["text", "metadata"],
+        "complete": True,
+        **fields,
+    }
+
+
 @pytest.mark.parametrize(("answer", "remains"), [("y\n", 0), ("n\n", 1), ("", 1)])
 def test_a_deletion_asks_for_confirmation(
     answer: str,
