@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ray import serve
 
-from deployments.app import build
 from deployments.encoder import pooled, remote_pool
 from deployments.encoder.replica import EncoderReplica
 from deployments.rpc.handle_client import Handle
 from embedder import EmbedderSettings, EmbeddingGenerator
 from embedder.core.errors import ConfigurationError, StageUnavailable
 from embedder.core.types import Encoded, Vectors
+from tests.graph.running import run_graph
 from tests.tiny_models import write_tiny_bert
 
 FIRST, SECOND = "Encoder-first", "Encoder-second"
@@ -85,7 +84,7 @@ def pools(model: Path, monkeypatch: pytest.MonkeyPatch) -> TwoPools:
         "limits": {"max_wait_s": 60.0},
         "data_directory": None,
     }
-    handle = serve.run(build(args), _local_testing_mode=True, name="pools", route_prefix=None)
+    handle = run_graph("pools", args)
     made.append(TwoPools(handle))
     return made[0]
 
@@ -150,7 +149,7 @@ def test_a_model_without_a_pool_is_refused(model: Path) -> None:
         "encoder": {"pools": [{"name": "first", "models": ["other"]}]},
         "data_directory": None,
     }
-    handle = serve.run(build(args), _local_testing_mode=True, name="none", route_prefix=None)
+    handle = run_graph("none", args)
 
     with pytest.raises(ConfigurationError, match=r"no pool of encoder\.pools has the model"):
         handle.embed.remote("a").result()

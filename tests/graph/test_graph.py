@@ -6,13 +6,12 @@ import threading
 
 import numpy as np
 import pytest
-from ray import serve
 
-from deployments.app import build
 from deployments.rpc.handle_client import Handle
 from embedder import EmbedderSettings, EmbeddingGenerator, EmbedOptions, Priority
 from embedder.core.errors import InvalidInput, LimitExceeded
 from embedder.settings.model import BatchSettings
+from tests.graph.running import run_graph
 
 TEXTS = ["hello world", "A longer text about embeddings.", "hello world", "naïve café 🙂"]
 
@@ -31,7 +30,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Handle:
         "limits": {"max_inputs": 8, "max_wait_s": 60.0},
         "data_directory": None,
     }
-    return serve.run(build(args), _local_testing_mode=True, name="graph", route_prefix=None)
+    return run_graph("graph", args)
 
 
 def test_the_graph_gives_the_vectors_of_the_library(graph: Handle) -> None:

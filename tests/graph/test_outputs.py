@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ray import serve
 
-from deployments.app import build
 from deployments.rpc.handle_client import Handle
 from embedder import EmbedderSettings, EmbeddingGenerator, Pair
 from embedder.core.errors import InvalidInput
 from embedder.core.types import Input, Vectors
+from tests.graph.running import run_graph
 from tests.tiny_cross_encoders import write_cross_encoder
 
 EXACT: dict[str, Any] = {"backend": {"dtype": "float32"}, "batching": {"autotune_s": 0}}
@@ -33,7 +32,7 @@ def _run(name: str, directory: Path, placement: str) -> Handle:
         "limits": {"max_wait_s": 60.0},
         "data_directory": None,
     }
-    return serve.run(build(args), _local_testing_mode=True, name=name, route_prefix=None)
+    return run_graph(name, args)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +64,7 @@ def test_scores_of_pairs_are_those_of_the_library(cross_encoder: Path, placement
 def test_a_cross_encoder_gives_no_vectors(cross_encoder: Path) -> None:
     graph = _run("no-vectors", cross_encoder, "remote")
 
-    with pytest.raises(InvalidInput, match="computes scores, not dense"):
+    with pytest.raises(InvalidInput, match="no served model can compute dense"):
         graph.embed.remote("a").result()
     with pytest.raises(InvalidInput) as caught:
         graph.score.remote([Pair("a", "")]).result()

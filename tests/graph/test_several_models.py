@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ray import serve
 
-from deployments.app import build
 from deployments.rpc.handle_client import Handle
 from embedder import EmbedderSettings, EmbeddingGenerator
 from embedder.core.errors import ModelNotFound, UnknownModel
 from embedder.core.types import Vectors
+from tests.graph.running import run_graph
 from tests.tiny_models import write_tiny_bert
 
 TEXTS = ["one text", "another one", "one text"]
@@ -45,7 +44,7 @@ def _run(name: str, *models: dict[str, Any]) -> Handle:
         "limits": {"max_wait_s": 60.0},
         "data_directory": None,
     }
-    return serve.run(build(args), _local_testing_mode=True, name=name, route_prefix=None)
+    return run_graph(name, args)
 
 
 def _expected(directory: Path, texts: Sequence[str] = TEXTS) -> Vectors:
