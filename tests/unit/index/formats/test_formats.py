@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 from deployments.cli import main
+from embedder.core.errors import Unavailable
 from embedder.core.storage_errors import StaleCollection
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import Points, Query, Spec
+from embedder.index.contract.texts import TextQuery
+from embedder.index.lexical.analyzer import terms_of
 from embedder.index.vector_index import VectorIndex
 from embedder.settings.model import IndexSettings
 from tests.unit.index.formats.content import (
@@ -31,6 +34,7 @@ from tests.unit.index.formats.content import (
 from tests.unit.index.formats.writing import DATABASE, FILES, FOLDER, SHARD
 from tests.unit.index.small_index import ALL_FIELDS
 from tests.unit.index.storage.postgres.postgres_server import running_server
+from tests.unit.waiting import eventually
 
 EXAMPLES = sorted([*FOLDER.glob("sqlite-*.tar.xz"), *FOLDER.glob("postgres-*.sql")])
 
@@ -104,6 +108,20 @@ def test_every_kind_is_served_and_searched(example: Example, index: VectorIndex)
             assert [hit.score for (hit,) in hits] == [0.0] * 20
     (found,) = index.search([Query(DOCS, vectors(20, 1)[7], 3, filter=parse({"n": 7}))])
     assert [hit.id for hit in found] == ["d7"]
+
+
+def test_texts_are_found_by_their_words(index: VectorIndex) -> None:
+    text = next(text for text, _, _ in docs().values() if text and terms_of(text))
+    expected = {name for name, (one, _, _) in docs().items() if one == text}
+
+    def found() -> set[str]:
+        try:
+            (hits,) = index.search_text([TextQuery(DOCS, text, 1000)])
+        except Unavailable:  # an example of an earlier version
+            return set()
+        return {hit.id for hit in hits}
+
+    assert eventually(lambda: expected <= found())
 
 
 def test_no_snapshot_is_damaged(example: Example, index: VectorIndex) -> None:

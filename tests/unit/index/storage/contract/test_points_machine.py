@@ -31,6 +31,7 @@ from tests.unit.index.contract.filter_oracle import matches
 from tests.unit.index.contract.filter_strategies import METADATA, TEXTS, filters
 from tests.unit.index.hostile_strings import HOSTILE_IDS, IDS
 from tests.unit.index.storage.contract.stores import STORES, Opener, commit, rows_of
+from tests.unit.index.texts.text_oracle import check_index
 
 MEMORY = Path("/dev/shm")
 """A file system without the cost of fsync."""
@@ -190,6 +191,11 @@ class PointsMachine(RuleBasedStateMachine):
             (one.id, one.pk, one.seq, one.text, orjson.loads(one.metadata)) for one in page
         ] == [(name, one.pk, one.seq, one.text, one.metadata) for name, one in points.items()]
         assert [name for chunk in others for name in chunk.ids] == self.others
+
+    @invariant()
+    def all_texts_are_indexed(self) -> None:
+        texts = {one.pk: one.text for one in self.model.points.values()}
+        check_index(self.opener.store.reader, self.number, texts)
 
     def _delete(self, pks: list[int]) -> None:
         row = commit(self.opener.store, lambda rows: rows.delete(_row(rows, "c"), pks))
