@@ -96,7 +96,8 @@ def test_until_then_searches_by_words_are_refused_and_all_else_goes_on(
                 place.execute(f"DELETE FROM {TABLES[place.store]}{table}")
             with pytest.raises(Unavailable, match="'c' are being indexed"):
                 index.search_text([TextQuery("c", "wing", 1)])
-            _put(index, changed := {"p3": "number 41 again", "new": "wing 3"})
+            changed: dict[str, str | None] = {"p3": "number 41 again", "new": "wing 3"}
+            _put(index, changed)
             index.delete_points("c", ["p8", "p59"])
             assert len(index.search([Query("c", np.ones(2, np.float32), 3)])[0]) == 3
         texts = {one: text for one, text in (texts | changed).items() if one not in ("p8", "p59")}
@@ -109,14 +110,15 @@ def test_a_damaged_index_is_made_again(place: Place, found_by: str) -> None:
     with closing(_filled(place)) as index:
         place.execute(f"UPDATE {TABLES[place.store]}postings SET crc = crc + 1")
         if found_by == "a write":
-            _put(index, changed := {"p3": "number 41 again"})
-            texts |= changed
+            texts["p3"] = "number 41 again"
+            _put(index, {"p3": texts["p3"]})
         else:
             with pytest.raises(Unavailable):
                 index.search_text([TextQuery("c", "wing", 1)])
         _check(index, texts)
-        _put(index, changed := {"p4": "number 41"})
-        _check(index, texts | changed)
+        texts["p4"] = "number 41"
+        _put(index, {"p4": texts["p4"]})
+        _check(index, texts)
 
 
 def test_a_long_text_takes_a_step_of_its_own(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def _open(place: Place) -> VectorIndex:
     return VectorIndex(place.settings(), background=False)
 
 
-def _points(texts: dict[str, str | None]) -> Points:
+def _points(texts: Mapping[str, str | None]) -> Points:
     vectors = np.ones((len(texts), 2), np.float32)
     return Points(list(texts), vectors, list(texts.values()), [{"id": one} for one in texts])
 
@@ -52,7 +52,7 @@ def _texts(count: int, seed: int) -> dict[str, str | None]:
     }
 
 
-def _check(index: VectorIndex, texts: dict[str, str | None], name: str = "c") -> None:
+def _check(index: VectorIndex, texts: Mapping[str, str | None], name: str = "c") -> None:
     for query in QUERIES:
         expected = best(texts, query)
         (found,) = index.search_text([TextQuery(name, query, MAX_TOP_K)])
