@@ -8,7 +8,7 @@ from itertools import chain
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from deployments.ingress.cohere import embed
+from deployments.ingress.cohere import embed, rerank
 from deployments.ingress.collections import lifecycle, points, search
 from deployments.ingress.description.documentation import documentation_routes
 from deployments.ingress.errors.responses import ERROR_CODES, ErrorShape
@@ -20,14 +20,15 @@ from deployments.ingress.operation import admin, health
 from deployments.ingress.routing.route import Route
 from deployments.ingress.routing.router import Router
 from deployments.ingress.service.service import Service
-from deployments.ingress.tei import info, text, vectors
+from deployments.ingress.tei import info, scoring, text, vectors
 from deployments.tracing.tracer import service_tracer
 
 DESCRIBED_ROUTES: tuple[Route, ...] = tuple(
     chain(
         *(embeddings.routes, model_list.routes, lifecycle.routes, search.routes, points.routes),
         *(similarity.routes, clusters.routes, admin.routes),
-        *(embed.routes, vectors.routes, text.routes, info.routes, health.routes),
+        *(embed.routes, rerank.routes, rerank.jina_routes),
+        *(vectors.routes, scoring.routes, text.routes, info.routes, health.routes),
     )
 )
 """Every route of the OpenAPI description."""

@@ -13,7 +13,7 @@ class ModelList(Settings):
     """The served models: the content of ``user_config`` of the deployments.
 
     Serve applies a changed ``user_config`` to running replicas, so models are added, swapped or
-    removed without a restart. The first model serves requests that name no model.
+    removed without a restart. A request that names no model gets the first one with its task.
     """
 
     models: tuple[ModelSettings, ...] = Field(

@@ -72,7 +72,10 @@ class Embeddings:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """float32[n, labels], one row per input, in order; the rest is as in `Embeddings`."""
+    """float32[n, labels], one row per input, in order; the rest is as in `Embeddings`.
+
+    ``labels`` are the names of the columns.
+    """
 
     scores: Vectors
     token_counts: NDArray[np.int32]
@@ -80,6 +83,7 @@ class Scores:
     cached: int
     model: str
     timings: Timings = field(default_factory=Timings)
+    labels: tuple[str, ...] = ()
 
 
 def concatenate(parts: Sequence[Embeddings]) -> Embeddings:

@@ -125,7 +125,9 @@ class Pipeline:
             counts, cut = entries.token_counts[rows], entries.truncated[rows]
             tokens = int(counts.sum())
             span.set(model=model.name, texts=len(inputs), tokens=tokens, cached=cached)
-            return Scores(scores[rows], counts, cut, cached, model.name, results.timings)
+            return Scores(
+                scores[rows], counts, cut, cached, model.name, results.timings, model.labels
+            )
 
     async def _entries(
         self,

@@ -64,10 +64,19 @@ COHERE_ERROR = {
     "examples": [{"message": "'texts' has 2049 items; the limit is 2048"}],
 }
 
+JINA_ERROR = {
+    "type": "object",
+    "description": "Every refusal and failure, in the shape of Jina's API.",
+    "required": ["detail"],
+    "properties": {"detail": {"type": "string"}},
+    "examples": [{"detail": "'documents' has 2049 items; the limit is 2048"}],
+}
+
 ERRORS: Mapping[ErrorShape, tuple[str, Mapping[str, Any]]] = {
     ErrorShape.OPENAI: ("Error", ERROR),
     ErrorShape.TEI: ("TeiError", TEI_ERROR),
     ErrorShape.COHERE: ("CohereError", COHERE_ERROR),
+    ErrorShape.JINA: ("JinaError", JINA_ERROR),
 }
 """The name and the schema of an error in each shape."""
 

@@ -42,6 +42,7 @@ class ErrorShape(str, Enum):
     OPENAI = "openai"
     TEI = "text-embeddings-inference"
     COHERE = "cohere"
+    JINA = "jina"
 
 
 class InvalidRequest(Exception):
@@ -151,6 +152,8 @@ def _response(
         return tei_envelope(status.tei_http, message, status.tei_kind)
     if shape is ErrorShape.COHERE:
         return _json(status.http, {"message": message})
+    if shape is ErrorShape.JINA:
+        return _json(status.http, {"detail": message})
     return _json(status.http, _content(message, status.kind, field, code))
 
 

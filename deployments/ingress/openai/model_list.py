@@ -15,6 +15,7 @@ from deployments.ingress.service.models import ServedState
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.json_bodies import json_response
 from deployments.settings.access import Scope
+from embedder.core.outputs import OutputKind
 from embedder.core.types import ModelInfo
 from embedder.models.catalogue import find_row
 from embedder.settings.model import ModelSettings
@@ -49,6 +50,8 @@ class Model(BaseModel):
     state: Literal["ready", "not loaded", "loading", "changing", "failed"]
     problem: str | None = Field(None, description="why the configured model does not serve")
     revision: str | None = None
+    outputs: list[OutputKind] | None = Field(None, description="what the model computes")
+    labels: list[str] | None = Field(None, description="of the scores, in their order")
     dimensions: int | None = None
     matryoshka: list[int] | None = Field(None, description="widths to which vectors can be cut")
     max_input_tokens: int | None = None
@@ -117,6 +120,8 @@ def _owner(settings: ModelSettings) -> str:
 def _details(model: ModelInfo) -> dict[str, Any]:
     return {
         "revision": model.revision,
+        "outputs": model.outputs,
+        "labels": model.labels,
         "dimensions": model.width,
         "matryoshka": list(model.matryoshka),
         "max_input_tokens": model.max_tokens,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from types import UnionType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic import ConfigDict, Field, PlainValidator, WithJsonSchema
 
 from deployments.ingress.errors.http_errors import EmptyInput
 from deployments.ingress.wire.fields import NullAsAbsent, examples
@@ -76,11 +76,14 @@ class ModelBody(LenientBody):
 
     model: str | None = Field(
         None,
-        description="a served model; default: the first one (not in text-embeddings-inference)",
+        description="a served model; default: the first one for the task (not in "
+        "text-embeddings-inference)",
     )
 
 
-class _CutFields(LenientBody):
+class CutFields(LenientBody):
+    """The fields for truncation."""
+
     truncate: bool | None = Field(
         None, strict=True, description="truncate texts above the model's limit; false refuses them"
     )
@@ -97,7 +100,7 @@ class _CutFields(LenientBody):
         )
 
 
-class EmbedBody(_CutFields, ModelBody):
+class EmbedBody(CutFields, ModelBody):
     """The body of ``POST /embed``."""
 
     model_config = examples(
@@ -134,7 +137,7 @@ EitherField = Annotated[
 ]
 
 
-class SimilarityParameters(_CutFields):
+class SimilarityParameters(CutFields):
     """The truncation and the prompt of compared sentences."""
 
     prompt_name: str | None = Field(
@@ -172,30 +175,3 @@ class EitherBody(EmbedBody):
 
     inputs: EitherField
     parameters: SimilarityParameters | None = Field(None, description="used only with sentences")
-
-
-class RerankBody(_CutFields, ModelBody):
-    """The body of ``POST /rerank``."""
-
-    model_config = examples(
-        {
-            "query": "What is deep learning?",
-            "texts": ["Deep learning is ...", "Cheese is ..."],
-            "return_text": True,
-        }
-    )
-
-    query: Text
-    texts: list[Text] = Field(fail_fast=True, json_schema_extra={"minItems": 1})
-    raw_scores: bool = Field(
-        False, strict=True, description="return the cosine, else (1 + cosine) / 2"
-    )
-    return_text: bool = Field(False, strict=True, description="return the texts too")
-
-
-class Rank(BaseModel):
-    """One text of a ranking: its number in the request, and its score."""
-
-    index: int
-    text: str | None = Field(None, description="present with return_text")
-    score: float

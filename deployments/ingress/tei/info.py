@@ -16,6 +16,7 @@ from deployments.ingress.service.readiness import Capability
 from deployments.ingress.service.service import Service
 from deployments.settings.access import Scope
 from deployments.settings.service import IngressLimits, ServeSettings
+from embedder.core.outputs import OutputKind
 from embedder.core.types import ModelInfo
 
 routes = Routes("text-embeddings-inference", ErrorShape.TEI)
@@ -32,10 +33,32 @@ class EmbeddingKind(BaseModel):
     pooling: str
 
 
-class ModelKind(BaseModel):
-    """The kind of a model: all served models embed."""
+class LabelsKind(BaseModel):
+    """The labels of a model for scores, by number and number by label."""
+
+    id2label: dict[str, str]
+    label2id: dict[str, int]
+
+
+class EmbeddingModel(BaseModel):
+    """A model that computes vectors."""
 
     embedding: EmbeddingKind
+
+
+class Reranker(BaseModel):
+    """A cross-encoder with one label."""
+
+    reranker: LabelsKind
+
+
+class ClassifierModel(BaseModel):
+    """A model that classifies texts."""
+
+    classifier: LabelsKind
+
+
+ModelKind = EmbeddingModel | Reranker | ClassifierModel
 
 
 class Info(BaseModel):
@@ -94,9 +117,7 @@ def describe(model: ModelInfo, settings: ServeSettings) -> Info:
         model_sha=None if model.revision == "local" else model.revision,
         model_dtype=model.dtype,
         served_model_name=model.name,
-        model_type=ModelKind(
-            embedding=EmbeddingKind(pooling=POOLINGS.get(model.pooling, model.pooling))
-        ),
+        model_type=_kind(model),
         max_concurrent_requests=None,
         max_input_length=model.max_tokens,
         max_batch_tokens=model.max_batch_tokens,
@@ -109,3 +130,16 @@ def describe(model: ModelInfo, settings: ServeSettings) -> Info:
         docker_label=None,
         limits=settings.limits,
     )
+
+
+def _kind(model: ModelInfo) -> ModelKind:
+    if OutputKind.SCORES not in model.outputs:
+        pooling = POOLINGS.get(model.pooling, model.pooling)
+        return EmbeddingModel(embedding=EmbeddingKind(pooling=pooling))
+    labels = LabelsKind(
+        id2label={str(number): label for number, label in enumerate(model.labels)},
+        label2id={label: number for number, label in enumerate(model.labels)},
+    )
+    if len(model.labels) == 1:
+        return Reranker(reranker=labels)
+    return ClassifierModel(classifier=labels)

@@ -3,6 +3,10 @@
 The models count letters: the ids of a text are its code points, of which the first eight are kept,
 and its vector has the counts of 'a', 'b', 'c' and 'd'. So "aaabbbb" is (0.6, 0.8, 0, 0). All models
 but the default one count in the opposite order.
+
+The models of `LABELS` score instead. Of a pair, the score is the number of letters of its text that
+its query has, less the number of the others; of a text alone, each label has the number of its
+first letter.
 """
 
 from __future__ import annotations
@@ -26,8 +30,10 @@ from deployments.settings.service import IngressLimits, ServeSettings
 from embedder.batching.batcher import BatcherStats
 from embedder.core.deadline import Deadline
 from embedder.core.errors import ModelNotFound
+from embedder.core.outputs import OutputKind
+from embedder.core.pairs import PairRow
 from embedder.core.tracing import SpanContext
-from embedder.core.types import Encoded, ModelInfo, Priority, TokenBatch, Truncate
+from embedder.core.types import Encoded, ModelInfo, Priority, TokenBatch, TokenRow, Truncate
 from embedder.inference.encoder_pool import EncoderStats
 from embedder.inference.residency import LoadState
 from embedder.models.catalogue import model_names
@@ -43,6 +49,8 @@ from tests.unit.waiting import LONG_S
 
 ALIAS = "all-MiniLM-L6-v2"
 REPOSITORY = "sentence-transformers/all-MiniLM-L6-v2"
+CROSS, CLASSES = "/models/cross", "/models/classes"
+LABELS = {CROSS: ("a relevance",), CLASSES: ("a", "b", "c")}
 MODEL = ModelInfo(
     name=ALIAS,
     repository=REPOSITORY,
@@ -74,6 +82,7 @@ class LetterEncoder:
         self.releases: dict[str, asyncio.Event] = {}
         self.truncation = Truncate.END
         self.queue_s = self.inference_s = 0.0
+        self.scale = 1.0
         self.requests = self.batches = tuple[SpanContext, ...]()
 
     async def describe(self, model: ModelSettings) -> ModelInfo:
@@ -84,6 +93,7 @@ class LetterEncoder:
         name = model_names(model)[0]
         if model.name == ALIAS:
             return replace(MODEL, name=name, prompts=model.prompts, truncation=self.truncation)
+        labels = LABELS.get(model.name, ())
         return replace(
             MODEL,
             name=name,
@@ -91,6 +101,9 @@ class LetterEncoder:
             revision="local",
             digest="2" * 64,
             pooling="cls",
+            width=len(labels) or MODEL.width,
+            outputs=(OutputKind.SCORES if labels else OutputKind.DENSE,),
+            labels=labels,
         )
 
     async def encode(
@@ -106,8 +119,12 @@ class LetterEncoder:
         if rows != [[0]]:  # what only sees it answer
             self.calls.append((rows, priority, deadline))
         letters = "abcd" if model.name == ALIAS else "dcba"
+        letters = "".join(label[0] for label in LABELS.get(model.name, letters))
         counts = [[row.count(ord(one)) for one in letters] for row in rows]
-        vectors = np.array(counts, np.float32)
+        if tokens.types is not None:
+            assert len(letters) == 1
+            counts = [[_relevance(item)] for item in tokens.items()]
+        vectors = np.array(counts, np.float32) * np.float32(self.scale)
         return Encoded(vectors, self.queue_s, self.inference_s, batches=self.batches)
 
     async def stats(self) -> ReplicaStats[EncoderStats]:
@@ -116,6 +133,12 @@ class LetterEncoder:
             LOADED, state=LoadState.FAILED, bytes=0, error="OSError: /srv/secret/place"
         )
         return ReplicaStats("encoder-1", [EncoderStats(LOADED, 3, batching), EncoderStats(failed)])
+
+
+def _relevance(item: TokenRow | PairRow) -> int:
+    assert isinstance(item, PairRow)
+    query, text = item.ids[item.types == 0], item.ids[item.types == 1]
+    return sum(1 if letter in query else -1 for letter in text)
 
 
 class FakeService(Service):

@@ -11,6 +11,7 @@ from deployments.rpc.replica_name import ReplicaStats
 from embedder.chunking.request import ChunkOptions, ChunkTable
 from embedder.chunking.texts import split_texts
 from embedder.core.errors import InvalidInput
+from embedder.core.pairs import Pair, PairRow
 from embedder.core.types import Input, TokenBatch, Tokenized, Truncate
 from embedder.inference.residency import LoadState, ModelState
 from embedder.inference.tokenization import OffsetToken
@@ -46,15 +47,19 @@ class LetterTokenizer:
     ) -> Tokenized:
         if inputs != ["ready"]:
             self.calls.append(list(inputs))
-        ids = [[ord(one) if isinstance(one, str) else one for one in item] for item in inputs]  # type: ignore[union-attr]
-        cut = np.array([len(row) > MAX_TOKENS for row in ids], np.bool_)
+        rows = [_row(item) for item in inputs]
+        cut = np.array([len(row) > MAX_TOKENS for row in rows], np.bool_)
         kept = {
             Truncate.END: slice(MAX_TOKENS),
             Truncate.START: slice(-MAX_TOKENS, None),
             Truncate.NONE: slice(None),
         }[truncate]
         cut &= truncate is not Truncate.NONE
-        return Tokenized(TokenBatch.of([row[kept] for row in ids]), cut)
+        short = [
+            PairRow(row.ids[kept], row.types[kept]) if isinstance(row, PairRow) else row[kept]
+            for row in rows
+        ]
+        return Tokenized(TokenBatch.of(short), cut)
 
     async def tokenize_with_offsets(
         self, model: ModelSettings, texts: Sequence[str], add_special_tokens: bool
@@ -89,3 +94,10 @@ class LetterTokenizer:
 
     async def stats(self) -> ReplicaStats[ModelState[str]]:
         return ReplicaStats("tokenizer-1", [LOADED])
+
+
+def _row(item: Input) -> list[int] | PairRow:
+    if isinstance(item, Pair):
+        ids = np.array(list(map(ord, item.query + item.text)), np.int32)
+        return PairRow(ids, np.repeat([0, 1], [len(item.query), len(item.text)]).astype(np.int8))
+    return [ord(one) if isinstance(one, str) else one for one in item]

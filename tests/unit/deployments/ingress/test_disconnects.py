@@ -70,7 +70,7 @@ def _request(app: ASGIApp, path: str, body: object) -> asyncio.Task[None]:
 BODIES = {
     "/v1/embeddings": {"input": ["aab", "b"]},
     "/embed": {"inputs": "aab"},
-    "/rerank": {"query": "a", "texts": ["aab", "b"]},
+    "/rerank": {"query": "a", "texts": ["aab", "b"], "method": "bi-encoder"},
     "/v1/similarity": {"a": ["a"], "b": ["b"]},
     "/v1/cluster": {"inputs": ["a", "b"], "k": 2},
     "/v1/collections/c/points": {"points": [{"id": "1", "text": "aab"}]},

@@ -75,21 +75,6 @@ REFUSED: Mapping[str, tuple[str, Mapping[str, str], str, tuple[int, str, str | N
         (400, "invalid_input", "truncation"),
         "did you mean 'truncate'?",
     ),
-    "voyageai 0.5.0, rerank": (
-        "/v1/rerank",
-        BEARER,
-        '{"query": "q", "documents": ["a", "b"], "model": "all-MiniLM-L6-v2", "top_k": null, '
-        '"truncation": true}',
-        (404, "route_not_found", None),
-        "did you mean /rerank?",
-    ),
-    "cohere 7.3.1, rerank": (
-        "/v2/rerank",
-        COHERE,
-        '{"model":"all-MiniLM-L6-v2","query":"q","documents":["a","b"]}',
-        (404, "route_not_found", None),
-        "did you mean /rerank?",
-    ),
     "openai 3.57.0, AzureOpenAI with base_url": (
         "/v1/deployments/all-MiniLM-L6-v2/embeddings?api-version=2024-10-21",
         AZURE,

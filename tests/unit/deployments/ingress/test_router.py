@@ -105,6 +105,7 @@ async def test_a_path_answers_in_the_error_shape_that_its_route_declares(path: s
         ErrorShape.OPENAI: {"error"},
         ErrorShape.TEI: {"error", "error_type"},
         ErrorShape.COHERE: {"message"},
+        ErrorShape.JINA: {"detail"},
     }
     assert response.status_code == 405
     assert response.json().keys() == keys[ERROR_SHAPES[path]]

@@ -23,6 +23,7 @@ NAMES = {
     ErrorShape.OPENAI: "Error",
     ErrorShape.TEI: "TeiError",
     ErrorShape.COHERE: "CohereError",
+    ErrorShape.JINA: "JinaError",
 }
 """The schema of an error in each shape."""
 

@@ -195,17 +195,20 @@ def test_errors_in_the_shape_of_tei_have_its_codes(kind: type[EmbedderError]) ->
 
 
 @every_class
-def test_errors_in_the_shape_of_cohere_have_a_message_and_the_usual_status(
-    kind: type[EmbedderError],
+@pytest.mark.parametrize(
+    ("shape", "name"), [(ErrorShape.COHERE, "message"), (ErrorShape.JINA, "detail")]
+)
+def test_errors_in_the_shapes_of_cohere_and_jina_have_a_message_and_the_usual_status(
+    kind: type[EmbedderError], shape: ErrorShape, name: str
 ) -> None:
-    response = error_response(sample(kind), ErrorShape.COHERE, "r-1")
+    response = error_response(sample(kind), shape, "r-1")
     usual = error_response(sample(kind), ErrorShape.OPENAI, "r-1")
 
     assert (response.status_code, response.headers.get("retry-after")) == (
         usual.status_code,
         usual.headers.get("retry-after"),
     )
-    assert orjson.loads(response.body) == {"message": orjson.loads(usual.body)["error"]["message"]}
+    assert orjson.loads(response.body) == {name: orjson.loads(usual.body)["error"]["message"]}
 
 
 @pytest.mark.parametrize(

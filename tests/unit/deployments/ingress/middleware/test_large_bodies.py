@@ -18,21 +18,32 @@ from deployments.ingress.middleware.large_bodies import (
 )
 from deployments.ingress.numeric.clusters import ClusterRequest
 from deployments.ingress.routing.router import Router
-from deployments.ingress.tei.bodies import RerankBody, SimilarityInputs
+from deployments.ingress.tei.bodies import SimilarityInputs
+from deployments.ingress.tei.scoring_bodies import RerankBody
 from deployments.ingress.wire import json_parsing, json_slices
 from deployments.ingress.wire.inputs import SHORT, to_inputs, to_vectors
 from deployments.ingress.wire.json_slices import MAX_NAME_BYTES
 from deployments.ingress.wire.rows import vectors_width
 from embedder.core.pairs import Pair
 from embedder.index.contract.checks import check_metadata
-from tests.unit.deployments.ingress.fake_service import FakeService, message, refusal
+from tests.unit.deployments.ingress.fake_service import (
+    ALIAS,
+    CLASSES,
+    CROSS,
+    FakeService,
+    message,
+    refusal,
+)
 
 PATHS: dict[str, dict[str, Any]] = {
     "/v1/embeddings": {"input": [[97, 98], "aab"]},
     "/embed": {"inputs": [[97], [98]]},
     "/tokenize": {"inputs": ["ab"]},
     "/decode": {"ids": [[97, 98]]},
-    "/rerank": {"query": "a", "texts": ["b"]},
+    "/rerank": {"query": "a", "texts": ["b"], "method": "bi-encoder"},
+    "/predict": {"inputs": [["a"]], "model": "classes"},
+    "/v1/rerank": {"query": "a", "documents": [{"text": "b"}]},
+    "/v2/rerank": {"query": "a", "documents": ["b"]},
     "/v1/similarity": {"a": [[1, 2.5]], "b": [[0, 1]]},
     "/v1/cluster": {"inputs": [[1, 2.5], [0, 1]], "k": 1},
     "/v1/collections/c/points": {"points": [{"id": "1", "vector": [1, 2, 3, 4]}]},
@@ -56,7 +67,7 @@ def _everything_is_large(patch: pytest.MonkeyPatch, threads: set[str]) -> None:
 def _stable(answer: Any) -> Any:
     """Remove what differs between two responses to one request."""
     if isinstance(answer, dict):
-        return {key: value for key, value in answer.items() if key != "sequence"}
+        return {key: value for key, value in answer.items() if key not in ("sequence", "id")}
     return answer
 
 
@@ -67,7 +78,7 @@ async def test_a_large_body_has_the_answer_of_a_small_one(
     answers = []
     threads: set[str] = set()
     for large in (False, True):
-        service = FakeService()
+        service = FakeService({"name": ALIAS}, {"name": CROSS}, {"name": CLASSES})
         await service.model(None)
         async with service.client() as http:
             await http.post("/v1/collections/c/points", json=PATHS["/v1/collections/c/points"])

@@ -46,6 +46,8 @@ async def test_a_loaded_model_is_described() -> None:
         "state": "ready",
         "revision": "1",
         "dimensions": 4,
+        "outputs": ["dense"],
+        "labels": [],
         "matryoshka": [2],
         "max_input_tokens": 8,
         "pooling": "mean",

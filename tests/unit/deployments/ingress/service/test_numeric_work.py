@@ -11,8 +11,8 @@ import pytest
 
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.numeric import similarity as numeric
+from deployments.ingress.ranking import bi_encoder
 from deployments.ingress.service.numeric_work import LARGE, NumericWork, compute
-from deployments.ingress.tei import vectors as tei
 from embedder.core.cancellation import Cancelled, stop_if_cancelled
 from embedder.core.deadline import Deadline
 from embedder.core.errors import DeadlineExceeded, InvalidVector, Overloaded
@@ -137,7 +137,7 @@ async def test_clusters_above_the_budget_are_refused_and_block_nothing_else() ->
 
 COMPARISONS: dict[str, dict[str, object]] = {
     "/similarity": {"inputs": {"source_sentence": "a", "sentences": ["ab", "b"]}},
-    "/rerank": {"query": "a", "texts": ["ab", "b"]},
+    "/rerank": {"query": "a", "texts": ["ab", "b"], "method": "bi-encoder"},
     "/v1/similarity": {"a": ["a"], "b": ["ab", "b"]},
 }
 
@@ -147,13 +147,13 @@ comparisons = pytest.mark.parametrize("path", COMPARISONS)
 
 def _patch_similarity(monkeypatch: pytest.MonkeyPatch, path: str, work: Callable[[], None]) -> None:
     """Run ``work`` before vectors are compared."""
-    module, name = (numeric, "similarity") if path == "/v1/similarity" else (tei, "similarities")
+    module = numeric if path == "/v1/similarity" else bi_encoder
 
     def compare(a: Vectors, b: Vectors, metric: SimilarityName = "cosine") -> Vectors:
         work()
         return similarity(a, b, metric)
 
-    monkeypatch.setattr(module, name, compare)
+    monkeypatch.setattr(module, "similarity", compare)
 
 
 @comparisons

@@ -54,7 +54,7 @@ async def test_another_model_is_described_where_it_is_named() -> None:
 def test_a_pooling_goes_by_the_name_that_it_has_there(pooling: str, called: str) -> None:
     answer = describe(replace(MODEL, pooling=pooling), ServeSettings())
 
-    assert answer.model_type.embedding.pooling == called
+    assert answer.model_type.model_dump() == {"embedding": {"pooling": called}}
 
 
 async def test_a_model_that_is_not_served_is_refused_in_that_shape() -> None:

@@ -1,4 +1,4 @@
-"""Comparing and ranking by text-embeddings-inference's contract, against cosines by hand."""
+"""Comparing and ranking by vectors, against cosines by hand."""
 
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ async def test_sentences_may_be_compared_by_a_model_that_is_named(path: str) -> 
     assert service.handles["encoder"].multiplexed[-1].startswith("other-")
 
 
-RANKED = {"query": "aaabbbb", "texts": ["c", "a", "ab", "d", "b"]}
+RANKED = {"query": "aaabbbb", "texts": ["c", "a", "ab", "d", "b"], "method": "bi-encoder"}
+BY_VECTORS = {"method": "bi-encoder"}
 COSINES = [0, 0.6, 1.4 / 2**0.5, 0, 0.8]
 
 
@@ -83,7 +84,7 @@ async def test_other_scores_are_the_same_between_zero_and_one() -> None:
 
 
 async def test_a_query_and_texts_have_the_models_prompts_for_them_in_front() -> None:
-    body = {"query": "c", "texts": ["c", "a", "b"], "raw_scores": True}
+    body = {**BY_VECTORS, "query": "c", "texts": ["c", "a", "b"], "raw_scores": True}
     ranks = (await post("/rerank", body, FakeService(PROMPTED))).json()
     scores = {rank["index"]: rank["score"] for rank in ranks}
 
@@ -95,7 +96,8 @@ async def test_a_query_and_texts_have_the_models_prompts_for_them_in_front() -> 
 async def test_the_headers_of_a_ranking_are_of_query_and_texts_together() -> None:
     service = FakeService()
     service.encoder.inference_s = 0.5
-    response = await post("/rerank", {"query": "ab", "texts": ["a" * 9, "b", "ab"]}, service)
+    body = {**BY_VECTORS, "query": "ab", "texts": ["a" * 9, "b", "ab"]}
+    response = await post("/rerank", body, service)
 
     assert response.headers["x-compute-characters"] == str(2 + 9 + 1 + 2)
     assert response.headers["x-compute-tokens"] == str(2 + 8 + 1 + 2)
@@ -105,7 +107,8 @@ async def test_the_headers_of_a_ranking_are_of_query_and_texts_together() -> Non
 
 async def test_as_many_texts_are_ranked_as_a_request_may_have_inputs() -> None:
     service = FakeService(max_inputs=3)
-    response = await post("/rerank", {"query": "a", "texts": ["a", "b", "c"]}, service)
+    body = {**BY_VECTORS, "query": "a", "texts": ["a", "b", "c"]}
+    response = await post("/rerank", body, service)
 
     assert len(response.json()) == 3
 
@@ -133,7 +136,7 @@ async def test_when_one_half_fails_nothing_more_is_computed_for_the_other(
         raise AssertionError
 
     monkeypatch.setattr(service, "embed", embed)
-    body = {"query": "the query", "texts": ["one text", "another"]}
+    body = {**BY_VECTORS, "query": "the query", "texts": ["one text", "another"]}
     response = await post("/rerank", body, service)
     await asyncio.sleep(0)
 

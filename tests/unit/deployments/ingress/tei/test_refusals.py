@@ -10,6 +10,7 @@ from embedder.core.errors import BackendFailure, Overloaded, StageUnavailable
 from tests.unit.deployments.ingress.fake_service import FakeService
 from tests.unit.deployments.ingress.tei.answers import post, refusal
 
+BY_VECTORS = {"method": "bi-encoder"}
 WRONG = "Input validation error: "
 LIMITS = {"max_inputs": 3, "max_characters": 20, "max_request_tokens": 14}
 LONG = "a" * 10
@@ -28,7 +29,7 @@ def _similar(source: Any, *sentences: Any, **parameters: Any) -> dict[str, Any]:
         ("/", {"inputs": []}, "inputs"),
         ("/similarity", _similar("a"), "inputs.sentences"),
         ("/", _similar("a"), "inputs.sentences"),
-        ("/rerank", {"query": "a", "texts": []}, "texts"),
+        ("/rerank", {**BY_VECTORS, "query": "a", "texts": []}, "texts"),
     ],
 )
 async def test_an_empty_list_is_a_kind_of_its_own(
@@ -45,7 +46,7 @@ async def test_an_empty_list_is_a_kind_of_its_own(
         ("/", {"inputs": ["a"] * 4}, 4),
         ("/similarity", _similar("a", "b", "c", "d"), 4),
         ("/", _similar("a", "b", "c", "d"), 4),
-        ("/rerank", {"query": "a", "texts": ["a"] * 4}, 4),
+        ("/rerank", {**BY_VECTORS, "query": "a", "texts": ["a"] * 4}, 4),
     ],
 )
 async def test_too_many_inputs_are_refused_in_the_words_that_clients_know(
@@ -65,8 +66,8 @@ async def test_too_many_inputs_are_refused_in_the_words_that_clients_know(
         ("/similarity", _similar("", "b"), "`inputs.source_sentence` cannot be empty"),
         ("/similarity", _similar("a", "b", ""), "`inputs.sentences[1]` cannot be empty"),
         ("/", _similar("a", "b", ""), "`inputs.sentences[1]` cannot be empty"),
-        ("/rerank", {"query": "", "texts": ["a"]}, "`query` cannot be empty"),
-        ("/rerank", {"query": "a", "texts": ["", "a"]}, "`texts[0]` cannot be empty"),
+        ("/rerank", {**BY_VECTORS, "query": "", "texts": ["a"]}, "`query` cannot be empty"),
+        ("/rerank", {**BY_VECTORS, "query": "a", "texts": ["", "a"]}, "`texts[0]` cannot be empty"),
         (
             "/embed",
             {"inputs": ["a", LONG], "truncate": False},
@@ -89,12 +90,12 @@ async def test_too_many_inputs_are_refused_in_the_words_that_clients_know(
         ),
         (
             "/rerank",
-            {"query": LONG, "texts": ["a"], "truncate": False},
+            {**BY_VECTORS, "query": LONG, "texts": ["a"], "truncate": False},
             "`query` must have less than 9 tokens. Given: 10",
         ),
         (
             "/rerank",
-            {"query": "a", "texts": ["a", LONG], "truncate": False},
+            {**BY_VECTORS, "query": "a", "texts": ["a", LONG], "truncate": False},
             "`texts[1]` must have less than 9 tokens. Given: 10",
         ),
         (
@@ -208,7 +209,7 @@ async def test_a_model_that_is_not_served_is_not_found(path: str) -> None:
     [
         ("/embed", {"inputs": "a"}),
         ("/similarity", _similar("a", "b")),
-        ("/rerank", {"query": "a", "texts": ["b"]}),
+        ("/rerank", {**BY_VECTORS, "query": "a", "texts": ["b"]}),
     ],
 )
 async def test_a_stage_that_fails_is_told_with_these_codes(

@@ -146,7 +146,10 @@ async def test_the_kind_of_computing_is_the_true_one(
     [
         ("/embed", {"inputs": "a" * 500, "truncate": True}),
         ("/embed", {"inputs": ["b", [97] * 500], "truncate": True}),
-        ("/rerank", {"query": "a" * 500, "texts": ["b" * 500], "truncate": True}),
+        (
+            "/rerank",
+            {"query": "a" * 500, "texts": ["b" * 500], "truncate": True, "method": "bi-encoder"},
+        ),
         ("/v1/embeddings", {"input": "a" * 500, "truncate": "end"}),
         ("/v1/embeddings", {"input": ["b", "a" * 500], "truncate": "start"}),
     ],

@@ -89,7 +89,7 @@ async def test_a_large_response_is_sent_in_chunks(bytes_of_item: int) -> None:
     [
         ("/v1/embeddings", {"input": ["a", "b"] * 500}),
         ("/embed", {"inputs": ["a", "b"] * 500}),
-        ("/rerank", {"query": "a", "texts": ["a", "b"] * 500, "return_text": True}),
+        ("/rerank", {"query": "a", "texts": ["a", "b"] * 500, "method": "bi-encoder"}),
         ("/tokenize", {"inputs": ["abcdefgh"] * 100}),
         ("/v1/similarity", {"a": [[1, 2]] * 100}),
         ("/v1/similarity", {"a": [[1, 2]] * 100, "top_k": 50}),

@@ -1,0 +1,1 @@
+"""Orders texts by a query, for the routes of several APIs."""
