@@ -25,6 +25,10 @@ def test_a_collection_is_filled_searched_backed_up_and_restored(
     commands.run("index", "create", "typed", "--metric", "cosine", "--model", "all-MiniLM-L6-v2")
     added = commands.run("index", "add", "typed", str(points))
     found = commands.run("index", "search", "typed", "heat in wings of aeroplanes", "--json")
+    words = commands.run("index", "search", "typed", "Aircraft number 7", "--hybrid", "--json")
+    unread = httpx.post(
+        f"{service.url}/v1/collections/typed/search", json={"text": "wing", "rerank": {}}
+    )
     commands.run("index", "backup", "typed", str(tmp_path / "backup"))
     restored = commands.run("index", "restore", str(tmp_path / "backup"), "typed-again")
     exported = tmp_path / "typed.parquet"
@@ -35,6 +39,9 @@ def test_a_collection_is_filled_searched_backed_up_and_restored(
 
     assert added == "603 points are in typed\n"
     assert json.loads(found.splitlines()[0])["text"] == TEXTS[1]
+    first = json.loads(words.splitlines()[0])
+    assert (first["id"], first["scores"]["lexical"]["rank"]) == ("7", 1)
+    assert (unread.status_code, unread.json()["error"]["param"]) == (400, "rerank.model")
     assert restored == "typed-again exists, with 603 points\n"
     assert listed["typed-again"]["count"] == listed["typed"]["count"] == 603
     assert pyarrow.parquet.read_table(exported).num_rows == 603

@@ -7,8 +7,8 @@ is read, so a point that is overwritten meanwhile may be in one of them with its
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -30,7 +30,7 @@ from deployments.ingress.middleware.large_bodies import convert_body
 from deployments.ingress.service.search_admission import key_of
 from deployments.ingress.service.service import Service
 from deployments.rpc.pickled_rows import PickledRows
-from embedder.core.errors import LimitExceeded, Unavailable, UnknownCollection
+from embedder.core.errors import InvalidInput, LimitExceeded, Unavailable, UnknownCollection
 from embedder.core.types import Priority
 from embedder.index.contract.points import CollectionInfo, Hit, Query
 from embedder.index.contract.texts import TextQuery
@@ -66,8 +66,10 @@ class Retrieval:
         words = {
             row: self._text_query(row) for row, query in enumerate(self.queries) if by_words(query)
         }
-        with self._name_candidates():
+        try:
             by_dense, by_lexical = await self._search(contents, dense, list(words.values()))
+        except LimitExceeded as error:
+            raise self._naming_candidates(error) from None
         rankings = [Rankings() for _ in self.queries]
         for row, hits in zip(rows, by_dense.hits, strict=True):
             rankings[row]["dense"] = hits
@@ -173,17 +175,13 @@ class Retrieval:
             consistency=self.body.consistency,
         )
 
-    @contextmanager
-    def _name_candidates(self) -> Iterator[None]:
-        """Name the number of candidates in an error of a response that has too many points."""
-        try:
-            yield
-        except LimitExceeded as error:
-            for query, prefix in zip(self.queries, self.prefixes, strict=True):
-                if error.field == f"{prefix}top_k" and is_ordered_later(query):
-                    part = "hybrid" if query.hybrid else "rerank"
-                    raise error.with_field(f"{prefix}{part}.candidates") from None
-            raise
+    def _naming_candidates(self, error: LimitExceeded) -> InvalidInput:
+        """Return an error of too large hits with the field that says how many there are."""
+        for query, prefix in zip(self.queries, self.prefixes, strict=True):
+            if error.field == f"{prefix}top_k" and is_ordered_later(query):
+                part = "hybrid" if query.hybrid else "rerank"
+                return error.with_field(f"{prefix}{part}.candidates")
+        return error
 
 
 async def _together(
