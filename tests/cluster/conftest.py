@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cluster.cross_encoder import write_cross_encoder
 from tests.cluster.forked_commands import ForkedCommands
 from tests.cluster.service import RunningService
 from tests.cluster.service_pair import Pair, started_pair
@@ -21,7 +22,9 @@ def traces_port() -> int:
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory, traces_port: int) -> Iterator[RunningService]:
     """Yield a service that is ready, and see that stopping it leaves nothing behind."""
-    running = RunningService(tmp_path_factory.mktemp("service"), traces_port=traces_port)
+    folder = tmp_path_factory.mktemp("service")
+    write_cross_encoder(folder)
+    running = RunningService(folder, traces_port=traces_port)
     try:
         running.wait()
         yield running

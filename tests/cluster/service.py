@@ -17,6 +17,7 @@ import yaml
 from deployments.ingress.middleware.keys import digest
 from deployments.launch.exposure import with_port
 from deployments.launch.services.choice import candidates, choose
+from tests.cluster.cross_encoder import NAME as CROSS_ENCODER
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -187,6 +188,7 @@ def write_config(
 ) -> Path:
     """Write serve_config.yaml with two encoders, so that one can be lost, and further models.
 
+    A cross-encoder that the folder has is one of them.
     With a ``key``, callers must have it, and it is good for everything. ``arguments`` are further
     entries of ``args:``; each pool of encoders among them has all models.
     """
@@ -204,6 +206,8 @@ def write_config(
     models = application["deployments"][0]["user_config"]["models"]
     pools = application["args"]["encoder"].get("pools", [])
     encoders = [f"Encoder-{pool['name']}" for pool in pools] or ["Encoder"]
+    if (folder / CROSS_ENCODER).is_dir():
+        models = [*models, {"name": str(folder / CROSS_ENCODER)}]
     application["deployments"] = [
         {"name": name, "user_config": {"models": [*models, *further_models]}}
         for name in ("Ingress", "Tokenizer", *encoders)

@@ -6,7 +6,6 @@ Every one must print what a plain request gets, and talk to nobody but the servi
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -18,45 +17,21 @@ import numpy as np
 import pytest
 
 from embedder.core.types import Vectors
+from tests.cluster.client_programs import (
+    ADDRESS,
+    PAGE,
+    PROGRAMS,
+    PYTHON_ROWS,
+    SCORING,
+    needs_clients,
+    printed_by,
+)
 from tests.cluster.service import ROOT, RunningService
 from tests.readme import blocks, fenced
 
-PAGE = (ROOT / "docs" / "clients.md").read_text()
 NODE_CLIENT = ROOT / "clients" / "node_modules" / "openai"
-PYTHON = ROOT / ".venv-clients" / "bin" / "python"
-ADDRESS = "http://127.0.0.1:8000"
 TEXTS = ["hello world", "good night"]
-GUARD = """
-import sys
-
-def guard(event, arguments):
-    if event == "socket.getaddrinfo" and arguments[0] not in ("127.0.0.1", None):
-        print("ELSEWHERE", arguments[0], file=sys.stderr)
-    if event == "socket.connect" and isinstance(arguments[1], tuple):
-        if arguments[1][0] != "127.0.0.1":
-            print("ELSEWHERE", arguments[1], file=sys.stderr)
-
-sys.addaudithook(guard)
-"""
-"""Runs before each program, and reports every other machine that the program looks up."""
-
 SIMILARITIES = "huggingface_hub, similarities"
-
-
-def _programs() -> dict[str, str]:
-    """Return the Python program under each heading of the page."""
-    found = {}
-    for section in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]:
-        heading, _, text = section.partition("\n")
-        if blocks := fenced(text, "py"):
-            (found[heading],) = blocks
-    return found
-
-
-PROGRAMS = _programs()
-needs_clients = pytest.mark.skipif(
-    not PYTHON.exists(), reason="the clients have an environment of their own: `make clients`"
-)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +42,9 @@ def expected(service: RunningService) -> Vectors:
 
 
 @needs_clients
-@pytest.mark.parametrize("heading", [name for name in PROGRAMS if name != SIMILARITIES])
+@pytest.mark.parametrize(
+    "heading", [name for name in PROGRAMS if name not in (*SCORING, SIMILARITIES)]
+)
 def test_a_client_gets_the_vectors(
     service: RunningService, expected: Vectors, heading: str, tmp_path: Path
 ) -> None:
@@ -185,19 +162,10 @@ def test_the_table_has_every_client_that_is_installed() -> None:
     packages = {"llama-index": "llama-index-embeddings-openai-like", "haystack": "haystack-ai"}
 
     assert {packages.get(name, name) for name in named} == installed - {"numpy", "tiktoken"}
-    assert len(PROGRAMS) == len(named) + 2, "openai and huggingface_hub have two programs"
+    assert len(PROGRAMS) == len(PYTHON_ROWS.findall(PAGE)) + 1, "AsyncOpenAI has one of its own"
 
 
 def _printed(service: RunningService, program: str, folder: Path) -> list[Any]:
     """Run a program of the page, and return the list that it prints."""
-    script = folder / "program.py"
-    script.write_text(GUARD + program.replace(ADDRESS, service.url))
-    environment = {**os.environ, "HF_HUB_DISABLE_TELEMETRY": "1"}
-    done = subprocess.run(
-        [PYTHON, script], env=environment, capture_output=True, text=True, timeout=60
-    )
-
-    assert done.returncode == 0, done.stderr
-    assert "ELSEWHERE" not in done.stderr, done.stderr
-    printed: list[Any] = json.loads(done.stdout)
+    printed: list[Any] = json.loads(printed_by(program.replace(ADDRESS, service.url), folder))
     return printed

@@ -41,7 +41,7 @@ def test_status_lists_the_service_with_what_other_commands_need(
 
     assert (done.returncode, shown.returncode) == (0, 0), done.stderr + shown.stderr
     assert shown.stdout.startswith(f"{service.url}  ready\n")
-    assert listed["models"] == ["all-MiniLM-L6-v2"]
+    assert listed["models"] == ["all-MiniLM-L6-v2", "cross-encoder"]
     assert listed["ray_address"] == service.environment["RAY_ADDRESS"]
     assert listed["data_directory"] == str(service.folder / "data")
     assert listed["config"] == str(service.folder / "serve_config.yaml")
