@@ -20,6 +20,8 @@ from embedder.chunking.texts import by_text, chunk_texts, naming_texts
 from embedder.core.deadline import Deadline
 from embedder.core.request import Embeddings, EmbedOptions
 from embedder.core.types import Input, InputType, SimilarityName, TokenRow, Truncate, Vectors
+from embedder.core.vectors import check_dimensions
+from embedder.inference.late_chunking import LateChunking
 from embedder.inference.loading import load_model
 from embedder.inference.local import LocalEncoder, LocalTokenizer, device_thread
 from embedder.loop_thread import LoopThread
@@ -54,9 +56,11 @@ class EmbeddingGenerator(Scoring):
             settings = settings.model_copy(update={"model": ModelSettings(**named)})
         self.settings = settings
         self._device = device_thread()
-        self._encoder = LocalEncoder(load_model(settings), settings.batching, self._device)
+        loaded = load_model(settings)
+        self._encoder = LocalEncoder(loaded, settings.batching, self._device)
         self.model = self._encoder.model
         self._tokenizer = LocalTokenizer.load(settings.model)
+        self._late_chunking = LateChunking(self._tokenizer, loaded, self._device)
         self._cache = MemoryCache(settings.cache.max_bytes, ttl_s=settings.cache.ttl_s)
         stages = Stages(tokenizer=self._tokenizer, encoder=self._encoder, local_cache=self._cache)
         # Limits protect a server from its clients, which a generator does not have.
@@ -143,23 +147,33 @@ class EmbeddingGenerator(Scoring):
         overlap: int = 32,
         boundaries: Boundaries = "tokens",
         input_type: InputType | None = None,
+        late: bool = False,
         show_progress: bool = False,
     ) -> list[ChunkEmbeddings]:
         """Split every text into chunks, and return the chunks of each with their vectors.
 
-        The vector of a chunk is that which `embed` returns for it. `ChunkOptions` describes the
-        options of chunks; ``input_type`` replaces that in ``options``.
+        The vector of a chunk is that which `embed` returns for it. With ``late`` it is the mean of
+        the chunk's tokens after the model has read the text around it (late chunking); such vectors
+        are neither cached nor shown as progress. `ChunkOptions` describes the options of chunks;
+        ``input_type`` replaces that in ``options``.
 
         Raises:
-            InvalidInput: an option is outside its limits, or a text has only white space.
+            InvalidInput: an option is outside its limits, a text has only white space, or ``late``
+                is given for a model without mean pooling or without the torch backend.
             EmbedderError: as `embed`.
         """
         rows, chunking = rows_of(texts), ChunkOptions(size, overlap, boundaries)
         options = options or EmbedOptions()
         options = options if input_type is None else options.for_input_type(input_type)
         chunking.check(self.model.max_tokens)
+        check_dimensions(options.dimensions, self.model)
         prompt = select_prompt(options, self.model)
+        if late:
+            self._late_chunking.check()
         chunks = self._tokenizer.split(rows, chunking, prompt=prompt)
+        if late:
+            work = self._late_chunking.vectors(rows, chunks, prompt, options)
+            return by_text(chunks, self._loop.run(work))
         with naming_texts(chunks):
             vectors = self.embed(chunk_texts(rows, chunks), options, show_progress=show_progress)
         return by_text(chunks, vectors)

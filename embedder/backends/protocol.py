@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from embedder.core.outputs import OutputKind
 from embedder.core.types import Rows, TokenBatch, Vectors
@@ -50,4 +53,19 @@ class Backend(Protocol):
 
         Raises:
             OutOfMemory, BackendFailure: as `encode`.
+        """
+
+
+@runtime_checkable
+class ReadsSpans(Protocol):
+    """A backend that also pools parts of its inputs, which it reads whole."""
+
+    def encode_spans(self, tokens: TokenBatch, spans: NDArray[np.int64]) -> Vectors:
+        """Return float32[k, width]: what `encode` makes of the hidden states of each span alone.
+
+        ``spans`` int64[k, 2] has the first token of each, of the whole batch, and the one after its
+        last; they may overlap, and each lies in one input.
+
+        Raises:
+            OutOfMemory, BackendFailure: as `Backend.encode`.
         """

@@ -13,6 +13,7 @@ import pytest
 from embedder import EmbeddingGenerator, EmbedOptions, InputType
 from embedder.chunking.request import Boundaries
 from embedder.core.errors import InvalidInput, Unavailable
+from embedder.core.request import Embeddings
 from tests.unit.fake_device import INFO, Device, make_generator, vectors_of, word
 
 TEXT = " ".join(map(word, range(100)))
@@ -128,3 +129,21 @@ def test_a_closed_generator_refuses_chunks(generator: EmbeddingGenerator) -> Non
     generator.close()
     with pytest.raises(Unavailable):
         generator.embed_chunks(TEXT, size=8, overlap=0)
+
+
+def test_late_chunks_need_a_backend_that_reads_spans(generator: EmbeddingGenerator) -> None:
+    with pytest.raises(InvalidInput, match=r"'late' is not computed by the backend .* to 'torch'"):
+        generator.embed_chunks(TEXT, size=12, overlap=4, late=True)
+
+
+def test_an_error_of_the_pipeline_names_the_text(
+    generator: EmbeddingGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first,) = generator.embed_chunks(TEXT, size=12, overlap=4)
+
+    async def refuse(*_: object) -> Embeddings:
+        raise InvalidInput(f"input[{len(first.chunks)}]", "has no tokens that the model reads")
+
+    monkeypatch.setattr(generator._pipeline, "embed", refuse)
+    with pytest.raises(InvalidInput, match=r"'input\[1\]' has no tokens that the model reads"):
+        generator.embed_chunks([TEXT, "abc"], size=12, overlap=4)

@@ -29,6 +29,7 @@ from embedder.backends.torch.kernels import PLAIN, select_kernels
 from embedder.backends.torch.launcher import CONCURRENT_BATCHES, CopyStream, Launcher, to_device
 from embedder.backends.torch.microbatches import encode_in_microbatches
 from embedder.backends.torch.packed import PackedForward
+from embedder.backends.torch.spans import SpanPooling
 from embedder.core.errors import ConfigurationError, UnsupportedModel
 from embedder.core.outputs import OutputKind
 from embedder.core.types import Rows, TokenBatch, Vectors
@@ -47,7 +48,7 @@ logger = logging.getLogger(__name__)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-class TorchBackend:
+class TorchBackend(SpanPooling):
     """A model on one torch device."""
 
     name = "torch"
@@ -73,7 +74,7 @@ class TorchBackend:
         self.max_batch_tokens = 2048 if forward.device.type == "cpu" else 32_768
         self.memory_bytes = forward.memory_bytes + head.memory_bytes
         self.notes = notes
-        self._forward = forward
+        self._forward, self._head = forward, head
         self._threads = threads
         # Functions instead of methods: a reference cycle would keep an unloaded model in memory.
         compute = partial(_compute, forward, head)

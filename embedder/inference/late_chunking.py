@@ -1,0 +1,120 @@
+"""Computes the vectors of chunks by late chunking, on a backend of this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedder.backends.protocol import ReadsSpans
+from embedder.chunking.late import spans_of, windows
+from embedder.chunking.request import Chunk
+from embedder.core.errors import InvalidInput
+from embedder.core.request import EmbedOptions
+from embedder.core.types import Input, TokenBatch, Vectors
+from embedder.core.vectors import truncate_and_normalize
+from embedder.inference.loading import LoadedBackend
+from embedder.inference.local import LocalTokenizer
+from embedder.inference.tokenization import OffsetToken
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What the model reads at once: token ids, and int64[k, 2], the tokens of each chunk."""
+
+    ids: list[int]
+    spans: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class LateChunking:
+    """The stages of this process as late chunking uses them; ``device`` is the computing thread."""
+
+    tokenizer: LocalTokenizer
+    loaded: LoadedBackend
+    device: ThreadPoolExecutor
+
+    def check(self) -> ReadsSpans:
+        """Return the backend, if it can give chunks the mean of their tokens.
+
+        Raises:
+            InvalidInput: the model has another pooling, or its backend returns no hidden states.
+        """
+        info, backend = self.loaded.info, self.loaded.backend
+        if info.pooling != "mean":
+            problem = f"needs a model with mean pooling; that of {info.name!r} is {info.pooling!r}"
+            raise InvalidInput("late", problem)
+        if not isinstance(backend, ReadsSpans):
+            problem = f"is not computed by the backend {info.backend!r}; set backend.name to"
+            raise InvalidInput("late", f"{problem} 'torch'")
+        return backend
+
+    async def vectors(
+        self,
+        texts: Sequence[Input],
+        chunks: Sequence[Sequence[Chunk]],
+        prompt: str,
+        options: EmbedOptions,
+    ) -> Vectors:
+        """Return float32[n, d], the vectors of the chunks of all texts, in order.
+
+        The tokens of ``prompt`` are read before each window, and are in no mean.
+
+        Raises:
+            InvalidInput: as `check`, or a chunk has no tokens.
+            OutOfMemory, BackendFailure: as `ReadsSpans.encode_spans`.
+        """
+        backend, info = self.check(), self.loaded.info
+        prompted = [prompt + text for text in texts if isinstance(text, str)]
+        tokens = await self.tokenizer.tokenize_with_offsets(prompted, add_special_tokens=True)
+        readings = [
+            reading
+            for row, (found, of_text) in enumerate(zip(chunks, tokens, strict=True))
+            for reading in _readings(f"input[{row}]", found, of_text, len(prompt), info.max_tokens)
+        ]
+        loop, rows = asyncio.get_running_loop(), [np.empty((0, info.width), np.float32)]
+        for batch, spans in _batches(readings, info.max_batch_tokens):
+            rows.append(await loop.run_in_executor(self.device, backend.encode_spans, batch, spans))
+        return truncate_and_normalize(
+            np.concatenate(rows), dimensions=options.dimensions, normalize=options.normalize
+        )
+
+
+def _readings(
+    field: str, chunks: Sequence[Chunk], tokens: Sequence[OffsetToken], prompt: int, limit: int
+) -> Iterator[_Reading]:
+    """Yield the windows of one text behind a prompt of so many characters."""
+    ids = [token.id for token in tokens]
+    own = [at for at, token in enumerate(tokens) if (token.stop or 0) > prompt]
+    begin, end = (own[0], own[-1] + 1) if own else (0, 0)
+    offsets = np.array([(tokens[at].start, tokens[at].stop) for at in own], np.int64)
+    spans = spans_of(chunks, offsets.reshape(-1, 2) - prompt, field)
+    around = len(ids) - (end - begin)
+    for window in windows(spans, end - begin, limit - around):
+        read = ids[:begin] + ids[begin + window.start : begin + window.stop] + ids[end:]
+        yield _Reading(read, spans[window.first : window.end] - window.start + begin)
+
+
+def _batches(
+    readings: Sequence[_Reading], max_tokens: int
+) -> Iterator[tuple[TokenBatch, NDArray[np.int64]]]:
+    """Yield batches within ``max_tokens``, or of one window, with the spans in each batch."""
+    batch: list[_Reading] = []
+    for reading in readings:
+        if batch and sum(len(one.ids) for one in batch) + len(reading.ids) > max_tokens:
+            yield _packed(batch)
+            batch = []
+        batch.append(reading)
+    if batch:
+        yield _packed(batch)
+
+
+def _packed(readings: Sequence[_Reading]) -> tuple[TokenBatch, NDArray[np.int64]]:
+    tokens = TokenBatch.of([one.ids for one in readings])
+    starts = np.cumsum(tokens.lengths, dtype=np.int64) - tokens.lengths
+    spans = [one.spans + start for one, start in zip(readings, starts, strict=True)]
+    return tokens, np.concatenate(spans)
