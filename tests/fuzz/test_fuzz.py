@@ -17,6 +17,7 @@ import aiohttp
 import httpx
 import pytest
 
+from tests.cluster.cross_encoder import write_cross_encoder
 from tests.cluster.service import RunningService
 from tests.fuzz.clients import Client, Findings
 from tests.fuzz.requests import COLLECTION
@@ -67,6 +68,7 @@ def test_a_service_under_hostile_clients_keeps_its_promises(tmp_path: Path) -> N
 def _service(folder: Path) -> Iterator[RunningService]:
     # Stages that scale stop replicas, which would look as if these had been lost.
     fixed = {"max_replicas": 1}
+    write_cross_encoder(folder)
     service = RunningService(folder, index={"shards": SHARDS}, ingress=fixed, tokenizer=fixed)
     try:
         service.wait()

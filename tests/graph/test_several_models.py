@@ -6,6 +6,7 @@ ingress by its handle; the stages behind it load what they are asked for.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ import numpy as np
 import pytest
 
 from deployments.rpc.handle_client import Handle
-from embedder import EmbedderSettings, EmbeddingGenerator
-from embedder.core.errors import ModelNotFound, UnknownModel
+from embedder import EmbedderSettings, EmbeddingGenerator, Pair
+from embedder.core.errors import ModelNotFound, UnknownModel, UnsupportedTask
 from embedder.core.types import Vectors
+from tests.cluster.cross_encoder import write_cross_encoder
 from tests.graph.running import run_graph
 from tests.tiny_models import write_tiny_bert
 
@@ -73,6 +75,26 @@ def test_a_request_is_answered_by_the_model_that_it_names(directories: tuple[Pat
     np.testing.assert_allclose(_embed(graph, "narrow"), _expected(narrow), atol=1e-5)
     with pytest.raises(UnknownModel, match="'other'"):
         _embed(graph, "other")
+
+
+def test_a_request_without_a_name_gets_the_first_model_with_its_task(
+    directories: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """The files say which; a model that has another task is not loaded for that."""
+    wide, narrow = directories
+    cross_encoder = write_cross_encoder(tmp_path)
+    broken = tmp_path / "broken"
+    shutil.copytree(narrow, broken)
+    (broken / "model.safetensors").unlink()
+    graph = _run("tasks", *({"name": str(one)} for one in (cross_encoder, wide, broken)))
+    scores: Vectors = graph.score.remote([Pair("a", text) for text in TEXTS]).result()
+
+    assert scores.shape == (3, 1)
+    np.testing.assert_allclose(_embed(graph), _expected(wide), atol=1e-5)
+    with pytest.raises(UnsupportedTask, match="'cross-encoder', which cannot compute dense"):
+        _embed(graph, "cross-encoder")
+    with pytest.raises(UnsupportedTask, match="'broken', which cannot classify"):
+        graph.score.remote(TEXTS, model="broken").result()
 
 
 def test_a_name_moves_to_another_model_and_no_request_fails(

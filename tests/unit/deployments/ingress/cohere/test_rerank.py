@@ -7,12 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from deployments.ingress.cohere.rerank_bodies import MOST_PRIORITY
-from deployments.ingress.ranking.documents import to_documents
-from embedder.core.errors import InvalidInput
 from embedder.core.types import Priority
 from tests.unit.deployments.ingress.fake_service import ALIAS, CLASSES, CROSS, FakeService
 from tests.unit.deployments.ingress.scoring_services import service, sigmoid
@@ -120,27 +116,6 @@ async def test_the_best_few_are_returned(path: str, top_n: int | None, count: in
     assert [result["index"] for result in results] == ORDER[:count]
 
 
-@pytest.mark.parametrize(("most", "kept"), [(1, 1), (3, 3), (7, 7), (8, 8), (100, 8)])
-async def test_documents_are_cut_after_so_many_tokens(most: int, kept: int) -> None:
-    """A token of the fake model is a letter, and it reads eight, those of the query included."""
-    body = {"query": "a", "documents": ["a" * 40, "b"], "max_tokens_per_doc": most}
-    asked = service()
-    answer = (await post(COHERE, body, asked)).json()
-    row = asked.encoder.calls[-1][0][0]
-
-    assert answer["results"][0]["index"] == 0
-    assert len(row) == min(kept + 1, 8)
-
-
-async def test_an_exact_cut_does_not_depend_on_the_length_of_words() -> None:
-    texts = ["a" * 16, "a" * 15, "a", "a" * 500]
-    body = {"query": "a", "documents": texts, "max_tokens_per_doc": 1}
-    asked = service()
-    await post(COHERE, body, asked)
-
-    assert asked.encoder.calls[-1][0] == [[97, 97]]
-
-
 @paths
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
@@ -224,21 +199,6 @@ async def test_a_classifier_alone_cannot_rank() -> None:
 
     assert status == 400
     assert '"method": "bi-encoder"' in message
-
-
-@given(st.lists(st.text() | st.builds(lambda text: {"text": text}, st.text())))
-def test_any_text_is_a_document(documents: list[Any]) -> None:
-    texts = to_documents(documents)
-
-    assert texts == [one if isinstance(one, str) else one["text"] for one in documents]
-
-
-@given(st.text(min_size=1), st.integers(0, 3))
-def test_what_is_no_text_is_named_by_its_place(text: str, place: int) -> None:
-    documents: list[Any] = [text] * 4
-    documents[place] = [text]
-    with pytest.raises(InvalidInput, match=rf"'documents\[{place}\]'"):
-        to_documents(documents)
 
 
 def test_the_sigmoid_of_the_tests_is_that_of_the_formula() -> None:
