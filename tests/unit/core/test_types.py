@@ -128,7 +128,8 @@ def test_encoded_vectors_can_be_pickled() -> None:
 
 
 def test_an_input_type_is_parsed_from_its_name() -> None:
-    assert [InputType("query"), InputType("document")] == list(InputType)
+    names = ["query", "document", "classification", "clustering"]
+    assert list(map(InputType, names)) == list(InputType)
     with pytest.raises(ValueError, match="passage"):
         InputType("passage")
 

@@ -115,9 +115,9 @@ async def test_other_requests_run_while_a_response_is_written(
             yield piece
 
     monkeypatch.setattr(cooperative_yield, "YIELD_BYTES", 500)
-    monkeypatch.setattr(json_bodies, "json_chunks", seen)
     async with FakeService(compress_bytes=None).client() as http:
         await http.post("/v1/collections/c/points", json={"points": POINTS})
+        monkeypatch.setattr(json_bodies, "json_chunks", seen)
         async with other.running():
             response = await http.post(path, json=body)
 
