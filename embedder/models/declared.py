@@ -13,15 +13,15 @@ from embedder.settings.model import ModelSettings
 def declared_tasks(settings: ModelSettings) -> Tasks | None:
     """Return the tasks of a model by its files on this machine; its weights are not read.
 
-    None: no source on this machine has the model, or its files are not supported. This reads files,
-    and imports the library of the hub for a model that is in no directory.
+    None: no source on this machine has the model, or its files cannot be read or are not supported.
+    For a model that is in no directory this imports the library of the hub.
     """
     row = find_row(settings.name)
     try:
         source = locate(settings.model_copy(update={"offline": True}))
         fallback = row.pooling if row else None
         layout = read_layout(source.directory, pooling=settings.pooling, fallback=fallback)
-    except ConfigurationError:
+    except (ConfigurationError, OSError):
         # Models of the catalogue that are still to be downloaded compute vectors.
         return None if row is None else tasks_of((OutputKind.DENSE,), ())
     if layout.classifier is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from embedder.core.outputs import Task, Tasks
+from embedder.models import declared
 from embedder.models.declared import declared_tasks
 from embedder.settings.model import ModelSettings
 from tests.tiny_models import write_json, write_modules
@@ -57,6 +58,18 @@ def test_the_tasks_of_files_that_are_elsewhere_or_not_supported_are_unknown(tmp_
 
     write_modules(tmp_path, [("", "Transformer"), ("1", "WordWeights")])
     assert declared_tasks(ModelSettings(name=str(tmp_path))) is None
+
+
+def test_files_that_cannot_be_read_are_unknown_and_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("config.json")
+
+    monkeypatch.setattr(declared, "read_layout", refuse)
+
+    assert declared_tasks(ModelSettings(name=str(tmp_path))) is None
+    assert declared_tasks(ModelSettings()) == EMBEDS
 
 
 def test_a_damaged_configuration_is_unknown_and_no_fault(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from deployments.ingress.cohere.rerank_bodies import MOST_PRIORITY
+from embedder.core.errors import BackendFailure, Overloaded, StageUnavailable
 from embedder.core.types import Priority
 from tests.unit.deployments.ingress.fake_service import ALIAS, CLASSES, CROSS, FakeService
 from tests.unit.deployments.ingress.scoring_services import service, sigmoid
@@ -192,6 +193,37 @@ async def test_a_priority_out_of_range_is_refused(priority: int) -> None:
     status, message = refusal(await post(COHERE, {**RANKED, "priority": priority}))
 
     assert (status, "'priority'" in message) == (400, True)
+
+
+@paths
+@pytest.mark.parametrize(
+    ("error", "status", "retry"),
+    [
+        (Overloaded(3.5), 429, "4"),
+        (StageUnavailable("Encoder", "secret"), 503, "1"),
+        (BackendFailure("secret"), 500, None),
+        (ZeroDivisionError("secret"), 500, None),
+    ],
+)
+async def test_a_stage_that_fails_is_answered_in_the_shape_of_the_api(
+    path: str, error: Exception, status: int, retry: str | None
+) -> None:
+    asked = service()
+    await post(path, {"query": "d", "documents": ["d"]}, asked)
+    asked.handles["encoder"].fault = error
+    answer = await post(path, RANKED, asked)
+
+    assert refusal(answer)[0] == status
+    assert answer.headers.get("retry-after") == retry
+    assert "secret" not in answer.text
+
+
+@paths
+async def test_a_request_without_a_valid_key_is_answered_in_the_shape_of_the_api(path: str) -> None:
+    key = {"name": "read", "sha256": "0" * 64, "scopes": ["read"]}
+    answer = await post(path, RANKED, FakeService(keys=[key]))
+
+    assert refusal(answer)[0] == 401
 
 
 async def test_a_classifier_alone_cannot_rank() -> None:
