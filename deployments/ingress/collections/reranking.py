@@ -17,6 +17,8 @@ from embedder.core.errors import InvalidInput
 from embedder.core.outputs import Task
 from embedder.core.pairs import Pair
 from embedder.core.request import EmbedOptions
+from embedder.core.types import Vectors
+from embedder.core.vectors import activate
 from embedder.index.ranking.ranked_hits import RankedHit, rerank
 
 CANDIDATES = "rerank.candidates"
@@ -62,9 +64,10 @@ async def rerank_hits(
             if query.rerank is not None and query.rerank.model == model
         }
         pairs = [_pair(service, queries[row].text, one) for row in read for one in read[row]]
-        scores = iter(await _scores(service, model, pairs, deadline))
+        raw, shown = map(iter, await _scores(service, model, pairs, deadline))
         for row, hits in read.items():
-            ordered[row] = rerank(hits, list(islice(scores, len(hits))))
+            count = len(hits)
+            ordered[row] = rerank(hits, list(islice(raw, count)), list(islice(shown, count)))
     return ordered
 
 
@@ -80,12 +83,23 @@ def _pair(service: Service, query: str | None, found: RankedHit) -> Pair | None:
 
 async def _scores(
     service: Service, model: str | None, pairs: Sequence[Pair | None], deadline: Deadline
-) -> list[float | None]:
-    """Return the score of each pair, with the activation that the model's files name."""
+) -> tuple[list[float | None], list[float | None]]:
+    """Return the raw score of each pair, and that with the activation that the model's files name.
+
+    The raw ones order the hits: the largest of them are equal after a sigmoid in float32.
+    """
     given = [pair for pair in pairs if pair is not None]
     if not given:
-        return [None] * len(pairs)
+        return [None] * len(pairs), [None] * len(pairs)
+    options, task = EmbedOptions(), Task.RERANK
     with rename_input_errors(CANDIDATES, lambda _: CANDIDATES):
-        answer = await service.score(given, EmbedOptions(), deadline, model=model, task=Task.RERANK)
-    scores = iter(answer.scores[:, 0].tolist())
-    return [None if pair is None else next(scores) for pair in pairs]
+        answer = await service.score(given, options, deadline, model=model, task=task, raw=True)
+    info = await service.model(model, task=task, deadline=deadline)
+    raw = answer.scores[:, 0]
+    return _of_pairs(pairs, raw), _of_pairs(pairs, activate(raw, info.activation))
+
+
+def _of_pairs(pairs: Sequence[Pair | None], scores: Vectors) -> list[float | None]:
+    """Return the score of each pair, of float32[n] for those that exist."""
+    left = iter(scores.tolist())
+    return [None if pair is None else next(left) for pair in pairs]

@@ -54,15 +54,21 @@ def ranked(
     ]
 
 
-def rerank(hits: Sequence[RankedHit], scores: Sequence[float | None]) -> list[RankedHit]:
+def rerank(
+    hits: Sequence[RankedHit],
+    scores: Sequence[float | None],
+    shown: Sequence[float | None] | None = None,
+) -> list[RankedHit]:
     """Order hits by new scores, the largest first; ``scores`` has one for each hit.
 
-    Equal scores stay in the order before. Hits without a score follow, in the order before.
+    ``shown`` are the scores that the hits get, which an activation may have made equal; None: the
+    same. Equal scores stay in the order before. Hits without a score follow, in the order before.
     """
     order = sorted((-score, row) for row, score in enumerate(scores) if score is not None)
     ranks = {row: rank for rank, (_, row) in enumerate(order, 1)}
     rows = [*ranks, *(row for row in range(len(hits)) if row not in ranks)]
-    return [_rescored(hits[row], scores[row], ranks.get(row, 0)) for row in rows]
+    shown = scores if shown is None else shown
+    return [_rescored(hits[row], shown[row], ranks.get(row, 0)) for row in rows]
 
 
 def select(

@@ -76,3 +76,11 @@ def test_ranks_are_fused_unless_weights_are_asked_for() -> None:
     assert [one.score for one in ranked(rankings)] == [1 / 61, 1 / 61]
     assert [one.score for one in ranked(rankings, "weights", {"lexical": 2})] == [2, 1]
     assert [one.hit.id for one in ranked(rankings, "rrf", {"lexical": 2})] == ["b", "a"]
+
+
+def test_scores_that_are_shown_as_equal_stay_ordered() -> None:
+    hits = ranked({"dense": hits_of([None] * 3)})
+    found = rerank(hits, [20.0, None, 30.0], [1.0, None, 1.0])
+
+    assert [(one.hit.id, one.score) for one in found] == [("p2", 1.0), ("p0", 1.0), ("p1", None)]
+    assert [one.components["rerank"] for one in found[:2]] == [Component(1, 1.0), Component(2, 1.0)]

@@ -8,16 +8,18 @@ from typing import Any
 import pytest
 
 from embedder.core.errors import BackendFailure, Overloaded, StageUnavailable
+from tests.unit.deployments.ingress.collections import reader
 from tests.unit.deployments.ingress.collections.plane import Plane
 from tests.unit.deployments.ingress.collections.reader import JUDGE, READER, ReadingService
 from tests.unit.deployments.ingress.fake_service import ALIAS, message, refusal
+from tests.unit.deployments.ingress.letter_tokenizer import MAX_TOKENS
 
 TEXTS = {"one": "aab", "two": "abzz", "three": "aaaabbbb", "four": "bd", "five": "🙂\x00éc"}
 
 
 def expected_score(query: str, text: str) -> float:
     """Return what the reader says of a pair."""
-    return sum(1.0 if letter in query else -0.5 for letter in text[:8])
+    return sum(1.0 if letter in query else -0.5 for letter in text[: MAX_TOKENS - len(query)])
 
 
 def order_of(query: str) -> list[str]:
@@ -45,6 +47,10 @@ def encoder_of(client: Plane) -> Any:
     return client.service.reading
 
 
+def tokenizer_of(client: Plane) -> Any:
+    return client.service.handles["tokenizer"]._stage
+
+
 async def test_hits_are_ordered_by_the_model_and_those_without_a_text_come_last(
     texts: Plane,
 ) -> None:
@@ -54,7 +60,7 @@ async def test_hits_are_ordered_by_the_model_and_those_without_a_text_come_last(
 
     assert [hit["id"] for hit in found["results"]] == [*order_of("ab"), "bare"]
     assert [hit["id"] for hit in plain.json()["results"]] != [*order_of("ab"), "bare"]
-    assert found["results"][0] == {"id": "three", "score": 8.0, "text": "aaaabbbb"}
+    assert found["results"][0] == {"id": "three", "score": 6.0, "text": "aaaabbbb"}
     assert found["results"][-1] == {"id": "bare", "score": None, "text": None}
     assert found["partial"] is False
 
@@ -84,7 +90,7 @@ async def test_the_threshold_is_that_of_the_model_and_leaves_out_what_it_cannot_
 async def test_only_candidates_of_the_filter_are_read(texts: Plane) -> None:
     body: dict[str, Any] = {"text": "ab", "top_k": 1, "filter": {"long": False}}
     found = await texts.search(**body, rerank={"candidates": 2})
-    (pairs,) = [call for call in texts.service.tokenizing.calls if len(call) == 2]  # type: ignore[attr-defined]
+    (pairs,) = [call for call in tokenizer_of(texts).calls if len(call) == 2]
 
     assert [hit["id"] for hit in found.json()["results"]] == ["one"]
     assert {pair.text for pair in pairs} == {"aab", "bd"}
@@ -139,7 +145,7 @@ async def test_a_stored_text_above_the_limit_of_characters_is_cut(texts: Plane) 
     await texts.points({"id": "long", "vector": [1, 0, 0, 0], "text": "a" * 51})
     found = await texts.search(text="a", top_k=1, rerank={})
 
-    assert found.json()["results"] == [{"id": "long", "score": 8.0}]
+    assert found.json()["results"] == [{"id": "long", "score": 7.0}]
 
 
 @pytest.mark.parametrize(
@@ -224,3 +230,13 @@ async def test_without_candidates_no_model_is_asked(texts: Plane) -> None:
     found = await texts.search(text="a", rerank={}, filter={"long": "never"})
 
     assert found.json() == {"results": [], "partial": False}
+
+
+async def test_scores_that_a_sigmoid_makes_equal_stay_ordered(
+    texts: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder_of(texts).activation = "sigmoid"
+    monkeypatch.setattr(reader, "FACTOR", 10.0)
+    hits = (await texts.search(text="ab", top_k=2, rerank={})).json()["results"]
+
+    assert [(hit["id"], hit["score"]) for hit in hits] == [("three", 1.0), ("one", 1.0)]
