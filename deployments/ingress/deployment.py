@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,8 +18,10 @@ from deployments.ingress.collections.search_bodies import SearchBody
 from deployments.ingress.errors.responses import InvalidRequest
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.middleware.upgrades import decline_upgrades
+from deployments.ingress.openai.chunked_inputs import ChunkedInputs
 from deployments.ingress.service.replicas import Handles
 from deployments.ingress.service.service import Service
+from deployments.ingress.wire.chunking import Chunking
 from deployments.ingress.wire.json_bodies import content_of
 from deployments.logs.replica_log import configure_replica_log
 from deployments.rpc.handle_client import Handle
@@ -26,6 +29,8 @@ from deployments.rpc.replica_name import own_deployment
 from deployments.settings.models import ModelList
 from deployments.settings.service import ServeSettings
 from deployments.tracing.tracer import service_tracer, traced_call
+from embedder.chunking.request import ChunkEmbeddings, ChunkOptions
+from embedder.chunking.texts import by_text
 from embedder.core.outputs import Tasks
 from embedder.core.request import EmbedOptions
 from embedder.core.tracing import serving
@@ -37,7 +42,7 @@ from embedder.pipeline.reservations import ReservationChanges
 
 @serve.ingress()
 class IngressReplica:
-    """Answers HTTP requests, and calls of `embed`, `score` and `search` on its handle."""
+    """Answers HTTP requests; its handle has `embed`, `embed_chunks`, `score` and `search`."""
 
     def __init__(
         self,
@@ -129,6 +134,31 @@ class IngressReplica:
         with serving(traced_call(self._tracer)):
             answer = await self._service.embed(rows, options, deadline, model=model)
         return answer.vectors
+
+    async def embed_chunks(
+        self,
+        texts: str | Sequence[str],
+        chunking: ChunkOptions | None = None,
+        options: EmbedOptions | None = None,
+        model: str | None = None,
+    ) -> list[ChunkEmbeddings]:
+        """Split texts into chunks: return the chunks of each text, in order, and their vectors.
+
+        ``chunking`` of None has the defaults of HTTP.
+
+        Raises:
+            EmbedderError: as `embed`, or the chunking is invalid.
+        """
+        self._service.handle_calls += 1
+        rows: Sequence[Input] = [texts] if isinstance(texts, str) else texts
+        options = options or EmbedOptions()
+        deadline = self._service.deadline(options.timeout_s)
+        how = Chunking() if chunking is None else Chunking.model_construct(**asdict(chunking))
+        with serving(traced_call(self._tracer)):
+            given = await ChunkedInputs.of(rows, how, options, model, self._service, deadline)
+            with given.naming():
+                answer = await self._service.embed(given.inputs, options, deadline, model=model)
+        return by_text(given.chunks, answer.vectors)
 
     async def score(
         self,

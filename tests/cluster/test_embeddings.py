@@ -93,6 +93,31 @@ print(json.dumps({"vector": vectors[0, :5].tolist(), "names": sorted(deployments
     ]
 
 
+def test_a_long_text_is_split_by_the_tokenizer_and_replaced_as_a_whole(
+    service: RunningService,
+) -> None:
+    text = "The ship left the quay at dawn, bound for the islands. " * 400
+    chunking = {"size": 128, "overlap": 16, "boundaries": "sentences"}
+    collection = f"{service.url}/v1/collections/long-texts"
+    with httpx.Client(timeout=60) as http:
+        body = {"input": [text, "a quay"], "chunking": chunking}
+        data = http.post(f"{service.url}/v1/embeddings", json=body).json()["data"]
+        point = {"id": "ship", "text": text}
+        stored = http.post(f"{collection}/points", json={"points": [point], "chunking": chunking})
+        query = {"text": "a quay", "per_document": 1, "include": ["text", "metadata"]}
+        found = http.post(f"{collection}/search", json=query).json()["results"]
+        gone = http.post(f"{collection}/points/delete", json={"documents": ["ship"]}).json()
+
+    ranges = [(one["chunk"]["start"], one["chunk"]["end"]) for one in data[:-1]]
+    assert len(ranges) > 30
+    assert all(text[start:end].startswith("The ship") for start, end in ranges)
+    assert data[-1]["chunk"] == {"input": 1, "number": 0, "start": 0, "end": 6, "tokens": 4}
+    assert [(one["start"], one["end"]) for one in stored.json()["chunks"]] == ranges
+    place = found[0]["metadata"]["chunk"]
+    assert [found[0]["text"]] == [text[place["start"] : place["end"]]]
+    assert (len(found), gone["deleted"]) == (1, len(ranges))
+
+
 async def _embed(client: openai.AsyncOpenAI, texts: list[str]) -> Vectors:
     answer = await client.embeddings.create(model="all-MiniLM-L6-v2", input=texts)
     return np.array([row.embedding for row in answer.data], np.float32)

@@ -9,6 +9,7 @@ import pytest
 
 from deployments.rpc.handle_client import Handle
 from embedder import EmbedderSettings, EmbeddingGenerator, EmbedOptions, Priority
+from embedder.chunking.request import ChunkOptions
 from embedder.core.errors import InvalidInput, LimitExceeded
 from embedder.settings.model import BatchSettings
 from tests.graph.running import run_graph
@@ -83,6 +84,29 @@ def test_concurrent_calls_get_their_own_answers(graph: Handle) -> None:
 
     assert (vectors * again).sum(axis=1).min() > 0.9999
     assert len(np.unique(vectors, axis=0)) == 64
+
+
+def test_chunks_and_their_vectors_are_those_of_the_library(graph: Handle) -> None:
+    texts = ["The letter is Anna's. It came in May. " * 5, TEXTS[-1]]
+    chunking = ChunkOptions(size=24, overlap=8, boundaries="sentences")
+    found = graph.embed_chunks.remote(texts, chunking).result()
+    settings = EmbedderSettings(batching=BatchSettings(autotune_s=0))
+    with EmbeddingGenerator(settings=settings) as generator:
+        expected = generator.embed_chunks(texts, size=24, overlap=8, boundaries="sentences")
+
+    assert [one.chunks for one in found] == [one.chunks for one in expected]
+    assert len(found[0].chunks) > 3
+    for one, other in zip(found, expected, strict=True):
+        assert (one.vectors * other.vectors).sum(axis=1).min() > 0.999
+
+
+def test_the_limits_of_chunks_name_the_text(graph: Handle) -> None:
+    with pytest.raises(LimitExceeded, match=r"'input\[1\]' has 9 or more chunks, .* is 8"):
+        graph.embed_chunks.remote(
+            ["a", "a b c d e f g h i j k l " * 9], ChunkOptions(8, 7)
+        ).result()
+    with pytest.raises(InvalidInput, match=r"'chunking.size' is 7"):
+        graph.embed_chunks.remote("a", ChunkOptions(7, 0)).result()
 
 
 def test_an_error_is_that_of_the_library(graph: Handle) -> None:

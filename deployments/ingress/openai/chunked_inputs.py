@@ -7,12 +7,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.chunking import Chunking, ranges, split
 from deployments.ingress.wire.formats import Format
 from embedder.chunking.request import Chunk
 from embedder.chunking.texts import chunk_texts, naming_texts
+from embedder.core.deadline import Deadline
 from embedder.core.errors import InvalidInput
 from embedder.core.outputs import Task
 from embedder.core.request import EmbedOptions
@@ -28,7 +28,7 @@ class ChunkedInputs:
 
     inputs: Sequence[Input]
     fields: Sequence[dict[str, Any]] = ()
-    chunks: Sequence[Sequence[Chunk]] = ()
+    chunks: Sequence[list[Chunk]] = ()
 
     @classmethod
     async def of(
@@ -38,7 +38,7 @@ class ChunkedInputs:
         options: EmbedOptions,
         model: str | None,
         service: Service,
-        context: RequestContext,
+        deadline: Deadline,
     ) -> ChunkedInputs:
         """Split the texts of a request, if it asks for chunks.
 
@@ -48,12 +48,12 @@ class ChunkedInputs:
         if chunking is None:
             return cls(inputs)
         chunks = await split(
-            await service.models.get(model, context.deadline, task=Task.EMBED),
+            await service.models.get(model, deadline, task=Task.EMBED),
             inputs,
             chunking,
             options,
             limits=service.settings.limits,
-            deadline=context.deadline,
+            deadline=deadline,
         )
         fields = [
             {"chunk": {"input": row, **place}}

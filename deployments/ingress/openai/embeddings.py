@@ -94,7 +94,9 @@ async def create_embeddings(
     options = body.options()
     kind = negotiate(context.headers.get(b"accept", b""))
     check_format(body.chunking, kind)
-    given = await ChunkedInputs.of(body.input, body.chunking, options, body.model, service, context)
+    given = await ChunkedInputs.of(
+        body.input, body.chunking, options, body.model, service, context.deadline
+    )
     if kind is Format.NDJSON:
         wanted = streams.Request(service, given.inputs, options, body.model, context)
         with given.naming():
