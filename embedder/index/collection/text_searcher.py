@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.index.contract.points import PAYLOAD, Hit, Payload
+from embedder.index.contract.points import Hit, Payload
 from embedder.index.contract.response_budget import ResponseBudget
 from embedder.index.contract.texts import TextQuery, TextStatistics
 from embedder.index.lexical.analyzer import terms_of
@@ -79,30 +79,37 @@ class TextSearcher:
         if not len(pks):
             return [], []
         top = min(query.top_k, len(pks))
-        _budget(query, self.width).check(top)
+        budget = _budget(query, self.width)
+        budget.check(top)
         least = np.partition(found, len(pks) - top)[len(pks) - top]
         above, level = np.flatnonzero(found > least), np.flatnonzero(found == least)
         at = np.concatenate([above, level[: max(TIES, top)]])
         by_pk = dict(zip(pks[at].tolist(), found[at].tolist(), strict=True))
-        named = self.reader.payloads(self.collection, list(by_pk), ResponseBudget(()))
-        order = sorted(named.values(), key=lambda one: (-by_pk[one.pk], one.id))[:top]
+        if len(by_pk) > top:
+            named = self.reader.payloads(self.collection, list(by_pk), ResponseBudget(()))
+            kept = sorted(named.values(), key=lambda one: (-by_pk[one.pk], one.id))[:top]
+            by_pk = {one.pk: by_pk[one.pk] for one in kept}
+        stored = self.reader.payloads(self.collection, list(by_pk), budget)
+        order = sorted(stored.values(), key=lambda one: (-by_pk[one.pk], one.id))
         return order, [by_pk[one.pk] for one in order]
 
     def _hits(
         self, query: TextQuery, chosen: Sequence[Payload], scored: Sequence[float]
     ) -> list[Hit]:
-        hits = [Hit(one.id, score, None) for one, score in zip(chosen, scored, strict=True)]
-        pks = [one.pk for one in chosen]
-        if any(field in PAYLOAD for field in query.include):
-            stored = self.reader.payloads(self.collection, pks, _budget(query, self.width))
-            for hit, pk in zip(hits, pks, strict=True):
-                hit.text = stored[pk].text
-                if "metadata" in query.include:
-                    hit.metadata = decode_metadata(stored[pk].metadata)
-        if "vector" in query.include and hits and self.width is not None:
-            _, _, vectors = self.reader.vectors(
-                self.collection, np.array(pks, np.int64), self.width
+        with_metadata = "metadata" in query.include
+        hits = [
+            Hit(
+                one.id,
+                score,
+                None,
+                one.text,
+                decode_metadata(one.metadata) if with_metadata else {},
             )
+            for one, score in zip(chosen, scored, strict=True)
+        ]
+        if "vector" in query.include and hits and self.width is not None:
+            pks = np.array([one.pk for one in chosen], np.int64)
+            _, _, vectors = self.reader.vectors(self.collection, pks, self.width)
             for hit, vector in zip(hits, vectors, strict=True):
                 hit.vector = vector
         return hits

@@ -18,5 +18,7 @@ MAX_METADATA_BYTES = 65_536
 MAX_METADATA_DEPTH = 16
 MAX_KEY_CHARACTERS = 256
 """Characters of one key in metadata, and so of one key in the path of a filter's field."""
+MAX_QUERY_CHARACTERS = 65_536
+"""Characters of a text whose words are searched."""
 MAX_NORM = 1e18
 """Beyond this length, squared distances overflow float32 and FAISS finds nothing."""

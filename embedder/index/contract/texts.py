@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from embedder.core.errors import InvalidInput
+from embedder.core.errors import InvalidInput, LimitExceeded
 from embedder.core.utf8 import encode
 from embedder.index.contract.filters import Filter
-from embedder.index.contract.limits import MAX_TOP_K
+from embedder.index.contract.limits import MAX_QUERY_CHARACTERS, MAX_TOP_K
 from embedder.index.contract.points import PAYLOAD, Consistency, PointField
 
 
@@ -64,10 +64,12 @@ def check_text_query(query: TextQuery) -> None:
 
     Raises:
         InvalidInput: ``top_k`` is not 1 to `MAX_TOP_K`, the threshold is not finite, or the text
-            has a lone surrogate.
+            has a lone surrogate or more than `MAX_QUERY_CHARACTERS`.
     """
     if not 1 <= query.top_k <= MAX_TOP_K:
         raise InvalidInput("top_k", f"is {query.top_k}; it must be 1 to {MAX_TOP_K}")
     if query.threshold is not None and not math.isfinite(query.threshold):
         raise InvalidInput("threshold", "must be a finite number")
+    if len(query.text) > MAX_QUERY_CHARACTERS:
+        raise LimitExceeded(query.field, "characters", len(query.text), MAX_QUERY_CHARACTERS)
     encode(query.field, query.text)

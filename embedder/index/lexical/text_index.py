@@ -135,11 +135,11 @@ def _change_blocks(
     for document in known:
         number, at = divmod(document.pk, BLOCK)
         for term in document.terms:
-            removed[term, number].add(at)
+            removed[number, term].add(at)
     for pk, found in counts.items():
         length = found.total()
         for term, tf in found.items():
-            added[term, pk // BLOCK] += entry(pk, tf, length)
+            added[pk // BLOCK, term] += entry(pk, tf, length)
     stored = rows.blocks(collection, removed.keys() | added.keys())
     changed = {
         key: merged(stored.get(key, b""), removed.get(key, ()), added.get(key, b""))

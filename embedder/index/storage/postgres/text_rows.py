@@ -29,8 +29,8 @@ CREATE TABLE embedder.text_documents(
     collection bigint NOT NULL, pk bigint NOT NULL, length bigint NOT NULL, terms bytea NOT NULL,
     PRIMARY KEY (collection, pk));
 CREATE TABLE embedder.text_postings(
-    collection bigint NOT NULL, term bytea NOT NULL, block bigint NOT NULL, crc bigint NOT NULL,
-    entries bytea NOT NULL, PRIMARY KEY (collection, term, block)) WITH (fillfactor = 70);
+    collection bigint NOT NULL, block bigint NOT NULL, term bytea NOT NULL, crc bigint NOT NULL,
+    entries bytea NOT NULL, PRIMARY KEY (collection, block, term)) WITH (fillfactor = 70);
 """
 
 _TOTALS = "SELECT documents, terms, indexed FROM embedder.text_totals WHERE collection = %s"
@@ -51,29 +51,40 @@ ON CONFLICT (collection, pk) DO UPDATE SET length = excluded.length, terms = exc
 """
 _DELETE_DOCUMENTS = "DELETE FROM embedder.text_documents WHERE collection = %s AND pk = ANY(%b)"
 _BLOCKS = """
-SELECT p.term, p.block, p.crc, p.entries
-FROM unnest(%b::bytea[], %b::bigint[]) AS given(term, block) CROSS JOIN LATERAL (
+SELECT p.block, p.term, p.crc, p.entries
+FROM unnest(%b::bigint[], %b::bytea[]) AS given(block, term) CROSS JOIN LATERAL (
     SELECT * FROM embedder.text_postings
-    WHERE collection = %s AND term = given.term AND block = given.block LIMIT 1) AS p
+    WHERE collection = %s AND block = given.block AND term = given.term LIMIT 1) AS p
 """
 _PUT_BLOCKS = """
-INSERT INTO embedder.text_postings(collection, term, block, crc, entries)
-SELECT %s, n.term, n.block, n.crc, n.entries
-FROM unnest(%b::bytea[], %b::bigint[], %b::bigint[], %b::bytea[]) AS n(term, block, crc, entries)
-ON CONFLICT (collection, term, block) DO UPDATE SET crc = excluded.crc, entries = excluded.entries
+INSERT INTO embedder.text_postings(collection, block, term, crc, entries)
+SELECT %s, n.block, n.term, n.crc, n.entries
+FROM unnest(%b::bigint[], %b::bytea[], %b::bigint[], %b::bytea[]) AS n(block, term, crc, entries)
+ON CONFLICT (collection, block, term) DO UPDATE SET crc = excluded.crc, entries = excluded.entries
 """
 _DELETE_BLOCKS = """
 DELETE FROM embedder.text_postings AS p
-USING unnest(%b::bytea[], %b::bigint[]) AS given(term, block)
+USING unnest(%b::bigint[], %b::bytea[]) AS given(block, term)
 WHERE p.collection = %s AND p.term = given.term AND p.block = given.block
 """
-_POSTINGS = """
-SELECT term, block, crc, entries FROM embedder.text_postings
-WHERE collection = %s AND term = ANY(%b)
+_NUMBERS = """
+WITH RECURSIVE given AS (SELECT %s::bigint AS own, %b::bytea[] AS terms), blocks(own, number) AS (
+    SELECT own, (SELECT min(block) FROM embedder.text_postings WHERE collection = own) FROM given
+    UNION ALL
+    SELECT own, (
+        SELECT min(block) FROM embedder.text_postings WHERE collection = own AND block > number)
+    FROM blocks WHERE number IS NOT NULL)
 """
-_FREQUENCIES = """
-SELECT term, sum(octet_length(entries))::bigint FROM embedder.text_postings
-WHERE collection = %s AND term = ANY(%b) GROUP BY term
+"""The numbers of all blocks of a collection, each found by one look-up in the index."""
+_OF_TERMS = """
+FROM given CROSS JOIN blocks CROSS JOIN LATERAL unnest(given.terms) AS one(term)
+CROSS JOIN LATERAL (
+    SELECT * FROM embedder.text_postings
+    WHERE collection = blocks.own AND block = blocks.number AND term = one.term LIMIT 1) AS p
+"""
+_POSTINGS = f"{_NUMBERS} SELECT p.block, p.term, p.crc, p.entries {_OF_TERMS}"
+_FREQUENCIES = f"""{_NUMBERS}
+SELECT p.term, sum(octet_length(p.entries))::bigint {_OF_TERMS} GROUP BY p.term
 """
 _CLEAR = [
     f"DELETE FROM embedder.{table} WHERE ctid = ANY(ARRAY("  # noqa: S608 - constants
@@ -114,7 +125,7 @@ class PostgresTextReader:
         """
         rows = self._fetch(_POSTINGS, (collection, _encoded(terms)))
         blocks = _checked(rows).items()
-        return by_term(terms, ((term, number, entries) for (term, number), entries in blocks))
+        return by_term(terms, ((number, term, entries) for (number, term), entries in blocks))
 
 
 class PostgresTexts(PostgresTextReader):
@@ -173,10 +184,10 @@ def _encoded(terms: Sequence[str]) -> list[bytes]:
     return [term.encode() for term in terms]
 
 
-def _columns(keys: Collection[BlockKey]) -> tuple[list[bytes], list[int]]:
-    return [term.encode() for term, _ in keys], [number for _, number in keys]
+def _columns(keys: Collection[BlockKey]) -> tuple[list[int], list[bytes]]:
+    return [number for number, _ in keys], [term.encode() for _, term in keys]
 
 
 def _checked(rows: Sequence[tuple[Any, ...]]) -> dict[BlockKey, bytes]:
-    found = (((decoded(term), number), entries, crc) for term, number, crc, entries in rows)
+    found = (((number, decoded(term)), entries, crc) for number, term, crc, entries in rows)
     return {key: checked(key, entries, crc) for key, entries, crc in found}

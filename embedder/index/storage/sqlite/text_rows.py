@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import orjson
 
@@ -27,8 +27,8 @@ CREATE TABLE text_documents(
     collection INTEGER NOT NULL, pk INTEGER NOT NULL, length INTEGER NOT NULL, terms TEXT NOT NULL,
     PRIMARY KEY (collection, pk)) WITHOUT ROWID;
 CREATE TABLE text_postings(
-    collection INTEGER NOT NULL, term TEXT NOT NULL, block INTEGER NOT NULL, crc INTEGER NOT NULL,
-    entries BLOB NOT NULL, PRIMARY KEY (collection, term, block)) WITHOUT ROWID;
+    collection INTEGER NOT NULL, block INTEGER NOT NULL, term TEXT NOT NULL, crc INTEGER NOT NULL,
+    entries BLOB NOT NULL, PRIMARY KEY (collection, block, term)) WITHOUT ROWID;
 """
 
 _TOTALS = "SELECT documents, terms, indexed FROM text_totals WHERE collection = ?"
@@ -36,23 +36,29 @@ _DOCUMENTS = """
 SELECT d.pk, d.length, d.terms FROM json_each(?) AS j CROSS JOIN text_documents AS d
 ON d.collection = ? AND d.pk = j.value
 """
-_OF_TERMS = "FROM json_each(?) AS j CROSS JOIN text_postings AS p"
-_BLOCKS = f"""
-SELECT p.term, p.crc, p.entries {_OF_TERMS}
-ON p.collection = ? AND p.term = j.value AND p.block = ?
+_BLOCKS = """
+SELECT p.term, p.crc, p.entries FROM json_each(?) AS j CROSS JOIN text_postings AS p
+ON p.collection = ? AND p.block = ? AND p.term = j.value
 """
-_POSTINGS = f"""
-SELECT p.term, p.block, p.crc, p.entries {_OF_TERMS} ON p.collection = ? AND p.term = j.value
+_NUMBERS = """
+WITH RECURSIVE blocks(number) AS (
+    SELECT min(block) FROM text_postings WHERE collection = :own
+    UNION ALL
+    SELECT (SELECT min(block) FROM text_postings WHERE collection = :own AND block > blocks.number)
+    FROM blocks WHERE number IS NOT NULL)
 """
-_FREQUENCIES = f"""
-SELECT p.term, sum(length(p.entries)) {_OF_TERMS} ON p.collection = ? AND p.term = j.value
-GROUP BY p.term
+"""The numbers of all blocks of a collection, each found by one look-up in the index."""
+_OF_TERMS = """
+FROM blocks CROSS JOIN json_each(:terms) AS j CROSS JOIN text_postings AS p
+ON p.collection = :own AND p.block = blocks.number AND p.term = j.value
 """
+_POSTINGS = f"{_NUMBERS} SELECT p.block, p.term, p.crc, p.entries {_OF_TERMS}"
+_FREQUENCIES = f"{_NUMBERS} SELECT p.term, sum(length(p.entries)) {_OF_TERMS} GROUP BY p.term"
 _CLEAR = (
     "DELETE FROM text_documents WHERE (collection, pk) IN ("
     "SELECT collection, pk FROM text_documents WHERE collection = ? LIMIT ?)",
-    "DELETE FROM text_postings WHERE (collection, term, block) IN ("
-    "SELECT collection, term, block FROM text_postings WHERE collection = ? LIMIT ?)",
+    "DELETE FROM text_postings WHERE (collection, block, term) IN ("
+    "SELECT collection, block, term FROM text_postings WHERE collection = ? LIMIT ?)",
 )
 
 
@@ -105,10 +111,10 @@ class SqliteTexts:
     def blocks(self, collection: int, keys: Collection[BlockKey]) -> dict[BlockKey, bytes]:
         """Return the stored blocks among the keys."""
         terms: defaultdict[int, list[str]] = defaultdict(list)
-        for term, number in keys:
+        for number, term in keys:
             terms[number].append(term)
         return {
-            (term, number): checked((term, number), entries, crc)
+            (number, term): checked((number, term), entries, crc)
             for number, some in terms.items()
             for term, crc, entries in self._db.execute(_BLOCKS, (_json(some), collection, number))
         }
@@ -124,7 +130,7 @@ class SqliteTexts:
             ),
         )
         self._db.executemany(
-            "DELETE FROM text_postings WHERE collection = ? AND term = ? AND block = ?",
+            "DELETE FROM text_postings WHERE collection = ? AND block = ? AND term = ?",
             ((collection, *key) for key, entries in blocks.items() if not entries),
         )
 
@@ -133,7 +139,8 @@ class SqliteTexts:
         totals = self.totals(collection)
         if totals is None or totals.indexed < ALL:
             return None
-        found = dict(self._db.execute(_FREQUENCIES, (_json(terms), collection)).fetchall())
+        given = {"own": collection, "terms": _json(terms)}
+        found = dict(self._db.execute(_FREQUENCIES, given).fetchall())
         frequencies = {term: size_of(found.get(term, 0)) for term in terms}
         return TextStatistics(totals.documents, totals.terms, frequencies)
 
@@ -143,14 +150,14 @@ class SqliteTexts:
         Raises:
             DamagedBlock: a block fails its checksum.
         """
-
-        def rows() -> Iterator[tuple[str, int, bytes]]:
-            for term, number, crc, entries in self._db.execute(
-                _POSTINGS, (_json(terms), collection)
-            ):
-                yield term, number, checked((term, number), entries, crc)
-
-        return by_term(terms, rows())
+        rows = self._db.execute(_POSTINGS, {"own": collection, "terms": _json(terms)})
+        return by_term(
+            terms,
+            (
+                (number, term, checked((number, term), entries, crc))
+                for number, term, crc, entries in rows
+            ),
+        )
 
 
 def _json(values: Sequence[str] | Sequence[int]) -> str:

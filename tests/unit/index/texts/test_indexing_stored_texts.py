@@ -15,6 +15,7 @@ from embedder.index.contract.texts import TextQuery
 from embedder.index.storage import text_indexing
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.places import PLACES, Place
+from tests.unit.index.storage.contract.stores import commit
 from tests.unit.index.texts.text_oracle import best
 from tests.unit.waiting import eventually
 
@@ -119,6 +120,18 @@ def test_a_damaged_index_is_made_again(place: Place, found_by: str) -> None:
         texts["p4"] = "number 41"
         _put(index, {"p4": texts["p4"]})
         _check(index, texts)
+
+
+def test_a_deleted_collection_leaves_nothing(place: Place) -> None:
+    with closing(_filled(place)) as index:
+        number = index._shard.find("c").id
+        terms = ["wing", "number"]
+        store = index._shard.store
+        index.delete("c")
+
+        assert eventually(lambda: commit(store, lambda rows: rows.texts.totals(number)) is None)
+        assert not commit(store, lambda rows: rows.texts.clear(number, 1))
+        assert not any(map(len, store.reader.postings(number, terms).values()))
 
 
 def test_a_long_text_takes_a_step_of_its_own(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

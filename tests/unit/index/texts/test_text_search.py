@@ -13,7 +13,7 @@ import pytest
 from embedder.core.errors import InvalidInput, LimitExceeded, UnknownCollection
 from embedder.core.storage_errors import StaleCollection
 from embedder.index.contract.filter_parsing import parse
-from embedder.index.contract.limits import MAX_TOP_K
+from embedder.index.contract.limits import MAX_QUERY_CHARACTERS, MAX_TOP_K
 from embedder.index.contract.points import PAYLOAD, Points
 from embedder.index.contract.texts import TextQuery, TextStatistics
 from embedder.index.vector_index import VectorIndex
@@ -146,11 +146,13 @@ def test_what_no_search_can_answer_is_refused(place: Place) -> None:
             ("top_k", TextQuery("c", "a", 0)),
             ("top_k", TextQuery("c", "a", MAX_TOP_K + 1)),
             ("threshold", TextQuery("c", "a", 1, threshold=float("nan"))),
+            ("text", TextQuery("c", "x" * (MAX_QUERY_CHARACTERS + 1), 1)),
             ("queries[3].text", TextQuery("c", "\ud800", 1, field="queries[3].text")),
         ]:
             with pytest.raises(InvalidInput) as caught:
                 index.search_text([query])
             assert caught.value.field == field
+        index.search_text([TextQuery("c", "x" * MAX_QUERY_CHARACTERS, 1)])
         with pytest.raises(LimitExceeded, match="top_k"):
             index.search_text([TextQuery("c", "wing", 2, max_bytes=500)])
         with pytest.raises(StaleCollection):
