@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.reranking`` ranks 100 texts of 128 tokens by a query, with a model of the
 shape of MiniLM-L6 and random weights. The contenders rank the same new texts in turn, in this
-process, and nothing is cached; the first round warms up and compares the scores.
+process, and nothing is cached; the first round warms up and compares the scores. ``--serve`` adds a
+service that has the model beside the default one, over HTTP.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 import numpy as np
 import torch
+import yaml
 from tokenizers import Tokenizer
 
+from benchmarks.service import measured_service
 from embedder import EmbedderSettings, EmbeddingGenerator
 from embedder.backends.precision import has_fast_bfloat16
 from embedder.core.types import Vectors
@@ -32,6 +36,7 @@ from embedder.settings.model import BackendSettings, ModelSettings
 
 QUERY = "which of these texts is about a cat that sleeps on a warm wall"
 PEER = "CrossEncoder, float32"
+CONFIG = Path(__file__).parents[1] / "serve_config.yaml"
 
 Score = Callable[[Sequence[str]], Vectors]
 """Scores texts by the query."""
@@ -43,13 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--texts", type=int, default=100, help="texts of one ranking (100)")
     parser.add_argument("--tokens", type=int, default=128, help="tokens of a text (128)")
     parser.add_argument("--rounds", type=int, default=7, help="measured rounds (7)")
+    parser.add_argument("--serve", action="store_true", help="measure a service, too")
     options = parser.parse_args(arguments)
     before = os.getloadavg()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         write_cross_encoder(Path(folder))
         words = words_of(Tokenizer.from_file(f"{folder}/tokenizer.json"))
         lists = [texts(words, options.texts, options.tokens) for _ in range(options.rounds + 1)]
-        rates, differences = measure(_contenders(folder, stack), lists)
+        contenders = _contenders(folder, stack)
+        if options.serve:
+            contenders["service, HTTP"] = _served(folder, stack)
+        rates, differences = measure(contenders, lists)
     print(f"load before {before[0]:.1f}; {options.texts} texts of {options.tokens} tokens\n")
     peer = statistics.median(rates[PEER])
     print("| | texts/s | spread | ratio | largest difference of a score |\n|---|--:|--:|--:|--:|")
@@ -120,6 +129,31 @@ def _contenders(folder: str, stack: ExitStack) -> dict[str, Score]:
         generator = stack.enter_context(EmbeddingGenerator(settings=settings))
         contenders[f"embedder, {dtype}"] = _scoring(generator)
     return contenders
+
+
+def _served(folder: str, stack: ExitStack) -> Score:
+    """Return a contender that sends requests to a service of its own, with a bfloat16 model."""
+    document = yaml.safe_load(CONFIG.read_text("utf-8"))
+    (application,) = document["applications"]
+    cross_encoder = {"name": folder, "alias": "cross-encoder", "max_tokens": 256, "pinned": True}
+    for deployment in application["deployments"]:
+        if "user_config" in deployment:
+            models = deployment["user_config"]["models"]
+            deployment["user_config"] = {"models": [*models, cross_encoder]}
+    config = Path(folder, "serve_config.yaml")
+    config.write_text(yaml.safe_dump(document), "utf-8")
+    client = stack.enter_context(
+        httpx.Client(base_url=stack.enter_context(measured_service(None, config)), timeout=60)
+    )
+
+    def score(ranked: Sequence[str]) -> Vectors:
+        answer = client.post("/v2/rerank", json={"query": QUERY, "documents": list(ranked)})
+        scores = np.empty(len(ranked), np.float32)
+        for found in answer.raise_for_status().json()["results"]:
+            scores[found["index"]] = found["relevance_score"]
+        return scores
+
+    return score
 
 
 def _scoring(generator: EmbeddingGenerator) -> Score:
