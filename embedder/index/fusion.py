@@ -48,28 +48,35 @@ def candidates(top_k: int) -> int:
 
 
 def reciprocal_rank(
-    rankings: Rankings, weights: Weights | None = None, k: int = RANK_CONSTANT
+    rankings: Rankings,
+    weights: Weights | None = None,
+    k: int = RANK_CONSTANT,
+    *,
+    top_k: int | None = None,
 ) -> list[FusedHit]:
     """Fuse by ranks: the score is the sum of weight / (k + rank) over the rankings.
 
     The weight of a ranking is 1 unless ``weights`` has its name. Only ranks count, so that the
     scores of the rankings need no common scale (Cormack, Clarke and Büttcher, "Reciprocal Rank
-    Fusion outperforms Condorcet and individual Rank Learning Methods", 2009).
+    Fusion outperforms Condorcet and individual Rank Learning Methods", 2009). ``top_k`` None
+    returns the points of all rankings.
     """
 
     def contributions(hits: Sequence[Hit]) -> list[float]:
         return [1 / (k + rank) for rank in range(1, len(hits) + 1)]
 
-    return _fused(rankings, weights or {}, contributions)
+    return _fused(rankings, weights or {}, contributions, top_k)
 
 
-def weighted_sum(rankings: Rankings, weights: Weights | None = None) -> list[FusedHit]:
+def weighted_sum(
+    rankings: Rankings, weights: Weights | None = None, *, top_k: int | None = None
+) -> list[FusedHit]:
     """Fuse by scores: the score is the sum of weight * normalized score over the rankings.
 
     The scores of each ranking are scaled so that its best hit has 1 and its last one 0; hits that
-    all have one score get 1. The weight of a ranking is 1 unless ``weights`` has its name.
+    all have one score get 1. ``weights`` and ``top_k`` are as for `reciprocal_rank`.
     """
-    return _fused(rankings, weights or {}, _scaled)
+    return _fused(rankings, weights or {}, _scaled, top_k)
 
 
 def _scaled(hits: Sequence[Hit]) -> list[float]:
@@ -81,18 +88,25 @@ def _scaled(hits: Sequence[Hit]) -> list[float]:
 
 
 def _fused(
-    rankings: Rankings, weights: Weights, contributions: Callable[[Sequence[Hit]], list[float]]
+    rankings: Rankings,
+    weights: Weights,
+    contributions: Callable[[Sequence[Hit]], list[float]],
+    top_k: int | None,
 ) -> list[FusedHit]:
     totals: dict[str, float] = {}
-    hits: dict[str, Hit] = {}
-    components: dict[str, dict[str, Component]] = {}
     for name, ranking in rankings.items():
         weight = weights.get(name, 1.0)
-        for at, (hit, value) in enumerate(zip(ranking, contributions(ranking), strict=True)):
-            hits.setdefault(hit.id, hit)
+        for hit, value in zip(ranking, contributions(ranking), strict=True):
             totals[hit.id] = totals.get(hit.id, 0.0) + weight * value
-            components.setdefault(hit.id, {})[name] = Component(at + 1, hit.score)
-    order = sorted(totals, key=lambda one: (-totals[one], one))
+    order = sorted(totals, key=lambda one: (-totals[one], one))[:top_k]
+    # Only for the hits that are returned: making records of all takes most of the time.
+    hits: dict[str, Hit] = {}
+    components: dict[str, dict[str, Component]] = {one: {} for one in order}
+    for name, ranking in rankings.items():
+        for rank, hit in enumerate(ranking, 1):
+            if hit.id in components:
+                hits.setdefault(hit.id, hit)
+                components[hit.id][name] = Component(rank, hit.score)
     return [
         FusedHit(replace(hits[one], score=totals[one], distance=None), components[one])
         for one in order

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,11 @@ from deployments.ingress.collections.search_bodies import (
     SearchAnswer,
     SearchBody,
 )
-from deployments.ingress.collections.search_queries import is_ordered_later, queries_of
+from deployments.ingress.collections.search_queries import (
+    is_ordered_later,
+    queries_of,
+    read_by_model,
+)
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.service import Service
@@ -78,7 +83,10 @@ async def _ranked(query: QueryBody, rankings: Mapping[str, PickledRows[Hit]]) ->
     hits = {name: await rows.unpickled() for name, rows in rankings.items()}
     if query.hybrid is None:
         return ranked(hits)
-    return ranked(hits, query.hybrid.fusion, query.hybrid.weights.model_dump())
+    await asyncio.sleep(0)  # fusing 2,000 hits takes some ms: other requests run between queries
+    top_k = read_by_model(query) if query.per_document is None else None
+    weights = query.hybrid.weights.model_dump()
+    return ranked(hits, query.hybrid.fusion, weights, top_k=top_k)
 
 
 def _answer(

@@ -15,8 +15,6 @@ from embedder.index.fusion import Component, Rankings, Weights, reciprocal_rank,
 Fusion = Literal["rrf", "weights"]
 """How rankings are fused: by ranks, or by scores that are scaled to 0 to 1."""
 
-_FUSE = {"rrf": reciprocal_rank, "weights": weighted_sum}
-
 
 @dataclass(frozen=True, slots=True)
 class RankedHit:
@@ -31,9 +29,13 @@ class RankedHit:
 
 
 def ranked(
-    rankings: Rankings, fusion: Fusion = "rrf", weights: Weights | None = None
+    rankings: Rankings,
+    fusion: Fusion = "rrf",
+    weights: Weights | None = None,
+    *,
+    top_k: int | None = None,
 ) -> list[RankedHit]:
-    """Return the hits of one ranking in their order, or those of several fused.
+    """Return the hits of one ranking in their order, or the first ``top_k`` of several fused.
 
     Hits of one ranking keep their scores; fused ones have a component ``fused`` too.
     """
@@ -43,6 +45,7 @@ def ranked(
             RankedHit(hit, hit.score, {name: Component(rank, hit.score)})
             for rank, hit in enumerate(hits, 1)
         ]
+    fuse = reciprocal_rank if fusion == "rrf" else weighted_sum
     absent: dict[str, Component | None] = dict.fromkeys(rankings)
     return [
         RankedHit(
@@ -50,7 +53,7 @@ def ranked(
             one.hit.score,
             {**absent, **one.components, "fused": Component(rank, one.hit.score)},
         )
-        for rank, one in enumerate(_FUSE[fusion](rankings, weights), 1)
+        for rank, one in enumerate(fuse(rankings, weights, top_k=top_k), 1)
     ]
 
 

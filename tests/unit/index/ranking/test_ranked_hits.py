@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from embedder.index.contract.points import Hit
 from embedder.index.fusion import Component
-from embedder.index.ranking.ranked_hits import ranked, rerank, select
+from embedder.index.ranking.ranked_hits import Fusion, ranked, rerank, select
 
 SCORES = st.lists(st.none() | st.sampled_from([-1.5, -0.0, 0.0, 0.5, 2.0]), max_size=12)
 
@@ -68,6 +69,15 @@ def test_one_ranking_keeps_its_scores_and_several_are_fused() -> None:
         "fused": Component(1, fused.score or 0),
     }
     assert last.components["dense"] is None
+
+
+@pytest.mark.parametrize("fusion", ["rrf", "weights"])
+@pytest.mark.parametrize("top_k", [1, 4, 5, 6])
+def test_the_first_fused_hits_are_those_of_all(fusion: Fusion, top_k: int) -> None:
+    dense, lexical = (hits_of([None] * 4), [Hit("p2", 7.0, None), Hit("w", 6.0, None)])
+    rankings = {"dense": dense, "lexical": lexical}
+
+    assert ranked(rankings, fusion, top_k=top_k) == ranked(rankings, fusion)[:top_k]
 
 
 def test_ranks_are_fused_unless_weights_are_asked_for() -> None:
