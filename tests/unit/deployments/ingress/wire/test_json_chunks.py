@@ -20,6 +20,7 @@ from deployments.ingress.wire.json_chunks import json_chunks
 from deployments.rpc import cooperative_yield
 from tests.unit.deployments.concurrent_request import ConcurrentRequest
 from tests.unit.deployments.ingress.fake_service import FakeService
+from tests.unit.deployments.ingress.scoring_services import service
 
 ARRAYS = st.tuples(st.integers(0, 3), st.integers(0, 3)).flatmap(
     lambda shape: st.lists(
@@ -90,6 +91,10 @@ async def test_a_large_response_is_sent_in_chunks(bytes_of_item: int) -> None:
         ("/v1/embeddings", {"input": ["a", "b"] * 500}),
         ("/embed", {"inputs": ["a", "b"] * 500}),
         ("/rerank", {"query": "a", "texts": ["a", "b"] * 500, "method": "bi-encoder"}),
+        ("/rerank", {"query": "a", "texts": ["a", "b"] * 500, "model": "cross"}),
+        ("/predict", {"inputs": [["a"], ["b"]] * 200, "model": "classes"}),
+        ("/v1/rerank", {"query": "a", "documents": ["a", "b"] * 200, "model": "cross"}),
+        ("/v2/rerank", {"query": "a", "documents": ["a", "b"] * 500, "model": "cross"}),
         ("/tokenize", {"inputs": ["abcdefgh"] * 100}),
         ("/v1/similarity", {"a": [[1, 2]] * 100}),
         ("/v1/similarity", {"a": [[1, 2]] * 100, "top_k": 50}),
@@ -115,7 +120,7 @@ async def test_other_requests_run_while_a_response_is_written(
             yield piece
 
     monkeypatch.setattr(cooperative_yield, "YIELD_BYTES", 500)
-    async with FakeService(compress_bytes=None).client() as http:
+    async with service(compress_bytes=None).client() as http:
         await http.post("/v1/collections/c/points", json={"points": POINTS})
         monkeypatch.setattr(json_bodies, "json_chunks", seen)
         async with other.running():
