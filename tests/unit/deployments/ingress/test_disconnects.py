@@ -15,15 +15,16 @@ from deployments.ingress.asgi import build_asgi
 from embedder.core.deadline import Deadline
 from embedder.core.types import Encoded, Priority, TokenBatch
 from embedder.settings.model import ModelSettings
-from tests.unit.deployments.ingress.fake_service import FakeService
+from tests.unit.deployments.ingress.fake_service import ALIAS, CLASSES, CROSS, FakeService
 
+MODELS = (ALIAS, CROSS, CLASSES)
 MAX_TURNS = 60
 """More turns of the event loop than a request takes to reach the encoder."""
 
 
 def _service(patch: pytest.MonkeyPatch) -> FakeService:
     """Return a service whose encoder never answers, so requests end only by cancellation."""
-    service = FakeService()
+    service = FakeService(*({"name": name} for name in MODELS))
     answer = service.encoder.encode
 
     async def encode(
@@ -71,6 +72,8 @@ BODIES = {
     "/v1/embeddings": {"input": ["aab", "b"]},
     "/embed": {"inputs": "aab"},
     "/rerank": {"query": "a", "texts": ["aab", "b"], "method": "bi-encoder"},
+    "/v2/rerank": {"query": "a", "documents": ["aab", "b"], "max_tokens_per_doc": 2},
+    "/predict": {"inputs": [["aab"], ["b"]], "model": "classes"},
     "/v1/similarity": {"a": ["a"], "b": ["b"]},
     "/v1/cluster": {"inputs": ["a", "b"], "k": 2},
     "/v1/collections/c/points": {"points": [{"id": "1", "text": "aab"}]},
@@ -82,7 +85,8 @@ async def test_a_request_can_be_cancelled_at_any_step(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = _service(monkeypatch)
-    await service.model(None)
+    for name in MODELS:
+        await service.model(name)
     app = build_asgi(service)
     for turns in range(MAX_TURNS):
         request = _request(app, path, BODIES[path])
@@ -94,6 +98,5 @@ async def test_a_request_can_be_cancelled_at_any_step(
         assert request.cancelled(), f"cancelled after {turns} turns and still running"
         assert service.request_stats.in_flight == 0
         assert not any(service.admission.stats.queued_tokens.values())
-        [state] = service.models.states()
-        assert state.serving is not None
-        assert state.serving.pipeline.in_flight == 0
+        for connection in service.models.serving():
+            assert connection.pipeline.in_flight == 0
