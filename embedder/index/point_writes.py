@@ -111,11 +111,12 @@ def _upsert(
         staging.refuse_if_frozen(rows, name)
         pks, updated = rows.upsert(row.with_model(spec.stored), encoded)
         changes = Changes.of_upsert(rows.history, updated.sequence, pks, encoded.ids, vectors)
-        replaced = set(_document_pks(rows, row.id, points.documents)).difference(pks.tolist())
-        if replaced:
-            staging.delete_points(rows, row, chosen := sorted(replaced))
-            updated = rows.delete(updated, chosen)
-            changes = changes.with_deletion(updated.sequence, chosen)
+        if points.documents:
+            earlier = set(_document_pks(rows, row.id, points.documents))
+            if gone := sorted(earlier.difference(pks.tolist())):
+                staging.delete_points(rows, row, gone)
+                updated = rows.delete(updated, gone)
+                changes = changes.with_deletion(updated.sequence, gone)
 
         def effect() -> int:
             # Without a width, the new collection does not read these rows from the file again.
@@ -124,7 +125,7 @@ def _upsert(
             with _reloading(shard, collection):
                 collection.apply(changes)
             shard.collections.notify_if_changed(collection)
-            if replaced:
+            if len(changes.deleted):
                 shard.reclaim()
             return updated.sequence
 
@@ -135,8 +136,6 @@ def _upsert(
 
 def _document_pks(rows: Transaction, collection: int, documents: Sequence[str]) -> list[int]:
     """Return the pks of the chunks of documents, and of points with the ids of these."""
-    if not documents:
-        return []
     plain = rows.find_pks(collection, documents)
     return sorted({*plain, *rows.chunk_pks(collection, documents)})
 

@@ -140,7 +140,7 @@ class Retrieval:
             complete=self.body.complete,
             deadline=self.context.deadline,
         )
-        if all(query.per_document is None for query in self.queries):
+        if not any([query.per_document for query in self.queries]):
             return await search(queries)
         return await search_documents(search, list(filter(by_vector, self.queries)), queries)
 

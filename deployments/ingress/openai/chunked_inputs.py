@@ -1,9 +1,9 @@
-"""The inputs of a request as they are embedded: as they came, or as the chunks of its texts."""
+"""The texts of a request that asks for chunks, as the inputs that are embedded."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,32 +21,30 @@ from embedder.core.types import Input
 
 @dataclass(frozen=True, slots=True)
 class ChunkedInputs:
-    """The inputs to embed, each one row of the response.
+    """The chunks to embed, each one row of the response, of which ``fields`` has further fields.
 
-    ``fields`` are the further fields of each row; without chunks there are none.
+    ``chunks`` are those of each text.
     """
 
-    inputs: Sequence[Input]
-    fields: Sequence[dict[str, Any]] = ()
-    chunks: Sequence[list[Chunk]] = ()
+    inputs: list[Input]
+    fields: list[dict[str, Any]]
+    chunks: list[list[Chunk]]
 
     @classmethod
     async def of(
         cls,
         inputs: Sequence[Input],
-        chunking: Chunking | None,
+        chunking: Chunking,
         options: EmbedOptions,
         model: str | None,
         service: Service,
         deadline: Deadline,
     ) -> ChunkedInputs:
-        """Split the texts of a request, if it asks for chunks.
+        """Split the texts of a request.
 
         Raises:
             EmbedderError: as `deployments.ingress.wire.chunking.split`.
         """
-        if chunking is None:
-            return cls(inputs)
         chunks = await split(
             await service.models.get(model, deadline, task=Task.EMBED),
             inputs,
@@ -64,22 +62,20 @@ class ChunkedInputs:
 
     def naming(self) -> AbstractContextManager[None]:
         """Name the input of the client in errors of the block."""
-        return naming_texts(self.chunks) if self.chunks else nullcontext()
+        return naming_texts(self.chunks)
 
     def add_fields(self, rows: Sequence[dict[str, Any]], first: int = 0) -> list[dict[str, Any]]:
         """Return rows of the response, the first of which has the number ``first``."""
-        if not self.chunks:
-            return list(rows)
         more = self.fields[first : first + len(rows)]
         return [row | fields for row, fields in zip(rows, more, strict=True)]
 
 
-def check_format(chunking: Chunking | None, kind: Format) -> None:
+def check_format(kind: Format) -> None:
     """Refuse chunks in a format that has no place for their ranges.
 
     Raises:
-        InvalidInput: the request asks for chunks and for bytes.
+        InvalidInput: the client accepts bytes alone.
     """
-    if chunking is not None and kind not in (Format.JSON, Format.NDJSON):
+    if kind not in (Format.JSON, Format.NDJSON):
         problem = f"needs an answer of JSON for its ranges; the header Accept asks for {kind.value}"
         raise InvalidInput("chunking", problem)

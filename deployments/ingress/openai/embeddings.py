@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from typing import Any, Literal
 
 from numpy.typing import NDArray
@@ -93,24 +94,25 @@ async def create_embeddings(
         check_quantizable(dtype, body.normalize)
     options = body.options()
     kind = negotiate(context.headers.get(b"accept", b""))
-    check_format(body.chunking, kind)
-    given = await ChunkedInputs.of(
-        body.input, body.chunking, options, body.model, service, context.deadline
-    )
+    chunked = None
+    if body.chunking is not None:
+        check_format(kind)
+        chunked = await _chunked(body, body.chunking, service, context)
+    inputs = body.input if chunked is None else chunked.inputs
     if kind is Format.NDJSON:
-        wanted = streams.Request(service, given.inputs, options, body.model, context)
-        with given.naming():
-            chunks = await streams.begin(wanted)
-        return StreamingResponse(_lines(chunks, body, given, context), media_type=kind.value)
+        wanted = streams.Request(service, inputs, options, body.model, context)
+        with chunked.naming() if chunked else nullcontext():
+            parts = await streams.begin(wanted)
+        return StreamingResponse(_lines(parts, body, chunked, context), media_type=kind.value)
     component = component_bytes(dtype, kind, encoding)
-    size = VectorsSize("input", len(given.inputs), component)
-    with given.naming():
-        await check_embeddings(service, context, body, size)
-        answer = await service.embed(given.inputs, options, context.deadline, model=body.model)
+    with chunked.naming() if chunked else nullcontext():
+        await check_embeddings(service, context, body, VectorsSize("input", len(inputs), component))
+        answer = await service.embed(inputs, options, context.deadline, model=body.model)
     vectors = answer.vectors if dtype is OutputDtype.FLOAT32 else quantize(answer.vectors, dtype)
     if kind is Format.JSON:
         tokens = int(answer.token_counts.sum())
-        data = given.add_fields(_data(vectors, encoding))
+        data = _data(vectors, encoding)
+        data = data if chunked is None else chunked.add_fields(data)
         content = _list_content(answer.model, tokens, data=data)
         response = await json_response(content, answer.vectors.size * component)
     else:
@@ -119,22 +121,30 @@ async def create_embeddings(
     return response
 
 
+async def _chunked(
+    body: EmbeddingsRequest, chunking: Chunking, service: Service, context: RequestContext
+) -> ChunkedInputs:
+    options, deadline = body.options(), context.deadline
+    return await ChunkedInputs.of(body.input, chunking, options, body.model, service, deadline)
+
+
 async def _lines(
-    chunks: AsyncIterator[streams.Chunk],
+    parts: AsyncIterator[streams.Chunk],
     body: EmbeddingsRequest,
-    given: ChunkedInputs,
+    chunked: ChunkedInputs | None,
     context: RequestContext,
 ) -> Lines:
     """Yield a line for each embedding, then one with the usage; an error is the last line."""
     tokens, model = 0, ""
     try:
-        with given.naming():
-            async for chunk in chunks:
-                answer = chunk.answer
+        with chunked.naming() if chunked else nullcontext():
+            async for part in parts:
+                answer = part.answer
                 tokens, model = tokens + int(answer.token_counts.sum()), answer.model
                 vectors = quantize(answer.vectors, body.output_dtype)
-                rows = _data(vectors, body.encoding_format, chunk.first)
-                yield json_lines(given.add_fields(rows, chunk.first))
+                rows = _data(vectors, body.encoding_format, part.first)
+                rows = rows if chunked is None else chunked.add_fields(rows, part.first)
+                yield json_lines(rows)
         yield json_lines([_list_content(model, tokens)])
     except Exception as error:  # noqa: BLE001 - the status has been sent
         context.error = error
