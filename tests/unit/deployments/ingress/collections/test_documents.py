@@ -5,13 +5,18 @@ The fake model reads eight tokens, and every character is one.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from embedder.index.contract.documents import MAX_DOCUMENT_ID_BYTES
 from tests.unit.deployments.ingress.fake_service import FakeService, message, refusal
+from tests.unit.index.hostile_strings import ANY_TEXT, IDS
 
 DOCS = "/v1/collections/docs"
 TEXT = "aaa bbb. ccc ddd"
@@ -163,6 +168,36 @@ async def test_points_with_chunks_are_limited(docs: Docs) -> None:
     assert len(most.json()["chunks"]) == 6
     assert refusal(more) == (400, "limit_exceeded", "points")
     assert "has 7 items; the limit is 6" in message(more)
+
+
+SHORT_IDS = IDS.filter(lambda name: len(name.encode()) <= MAX_DOCUMENT_ID_BYTES)
+TEXTS = ANY_TEXT.filter(lambda text: text.strip() != "")
+
+
+@given(st.dictionaries(SHORT_IDS, TEXTS, min_size=1, max_size=4), st.data())
+@settings(max_examples=15, deadline=None)
+def test_any_text_comes_back_by_its_ranges(texts: dict[str, str], data: st.DataObject) -> None:
+    gone = data.draw(st.sampled_from(sorted(texts)))
+
+    async def check() -> None:
+        service = FakeService()
+        async with service.client() as http:
+            docs = Docs(service, http)
+            await http.put(DOCS, json={"metric": "l2"})  # a cosine needs one of the letters a to d
+            points = [{"id": name, "text": text} for name, text in texts.items()]
+            for _ in range(2):  # a retry changes nothing
+                response = await docs.put(*points)
+            assert response.status_code == 200, response.text
+            stored = await docs.points()
+            assert list(stored) == [one["id"] for one in response.json()["chunks"]]
+            for text, metadata in stored.values():
+                place = metadata["chunk"]
+                assert texts[place["document"]][place["start"] : place["end"]] == text
+            left = {name for name in stored if stored[name][1]["chunk"]["document"] != gone}
+            await docs.post("points/delete", documents=[gone])
+            assert (await docs.points()).keys() == left
+
+    asyncio.run(check())
 
 
 @pytest.mark.parametrize(
