@@ -124,7 +124,11 @@ class Committer(WriteQueue):
                 self._commit([job])
             return
         elif isinstance(error, StorageFull) and self._may_use_reserve(jobs):
-            self._commit(jobs)
+            self._rows.keeps_texts = False
+            try:
+                self._commit(jobs)
+            finally:
+                self._rows.keeps_texts = True
             return
         fail(jobs, error)
 

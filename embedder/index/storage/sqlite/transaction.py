@@ -56,12 +56,15 @@ _OF_TEXTLESS = f"{_COPIES} WHERE p.collection = ? AND p.text IS NULL"
 class SqliteTransaction(SqliteSnapshot):
     """Implements `Transaction`; the committer begins and ends the transaction.
 
-    Without ``indexes_texts`` the texts of new collections are left to `text_indexing`.
+    Without ``indexes_texts`` the texts of new collections are left to `text_indexing`. While
+    ``keeps_texts`` is False, a write gives up the index of the texts of its collection, because it
+    needs less space than one that changes it.
     """
 
     def __init__(self, db: sqlite3.Connection, path: Path, *, indexes_texts: bool = True) -> None:
         super().__init__(db, path)
         self.texts = SqliteTexts(db)
+        self.keeps_texts = True
         self._indexes_texts = indexes_texts
 
     def insert_collection(self, name: str | None, spec: Spec) -> CollectionRow:
@@ -129,7 +132,7 @@ class SqliteTransaction(SqliteSnapshot):
             zip(pks, same, rows.ids, seqs, checksums, rows.texts, rows.metadata, strict=True),
             zip(pks, rows.vector_checksums, rows.blobs, strict=True),
         )
-        index_points(self.texts, row.id, pks, rows.texts)
+        self._index(row.id, pks, rows.texts)
         updated = replace(updated, count=updated.count + added)
         return np.array(pks, np.int64), self.update_collection(updated)
 
@@ -137,7 +140,7 @@ class SqliteTransaction(SqliteSnapshot):
         """Delete stored points as one write, and return the updated collection."""
         if not pks:
             return row
-        index_points(self.texts, row.id, pks, [None] * len(pks))
+        self._index(row.id, pks, [None] * len(pks))
         deleted = delete_rows(self.db, pks)
         return self.update_collection(
             replace(row, sequence=row.sequence + 1, count=row.count - deleted)
@@ -169,7 +172,7 @@ class SqliteTransaction(SqliteSnapshot):
             ),
             ((pk, vector_checksum(row[2], blobs[row[0]]), blobs[row[0]]) for pk, row in pairs),
         )
-        index_points(self.texts, staged.id, pks, [row[3] for row in rows])
+        self._index(staged.id, pks, [row[3] for row in rows])
         self.update_collection(replace(staged, count=staged.count + added))
 
     def copies(self, source: int, staged: int, pks: Sequence[int]) -> list[int]:
@@ -179,3 +182,9 @@ class SqliteTransaction(SqliteSnapshot):
     def copies_without_text(self, source: int, staged: int) -> list[int]:
         """Return the pks of the staged copies of the points of ``source`` that have no text."""
         return [pk for (pk,) in self.db.execute(_OF_TEXTLESS, (staged, source))]
+
+    def _index(self, collection: int, pks: Sequence[int], texts: Sequence[str | None]) -> None:
+        if self.keeps_texts:
+            index_points(self.texts, collection, pks, texts)
+        else:
+            self.texts.forget(collection)

@@ -10,14 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from embedder.core.errors import Unavailable
 from embedder.core.storage_errors import StorageFull
 from embedder.index.contract.points import Points, Query
+from embedder.index.contract.texts import TextQuery
 from embedder.index.storage.sqlite import reclaiming, schema, store
 from embedder.index.storage.sqlite.reserved_space import CHUNKS, FILE_NAME, ReservedSpace
 from embedder.index.storage.sqlite.transaction import SqliteTransaction
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.small_index import small_settings
 from tests.unit.index.storage.disk_load import fill_disk, mounted, points_from
+from tests.unit.waiting import eventually
 
 RESERVE = 1 << 20
 
@@ -66,7 +69,17 @@ def test_a_completely_full_disk_allows_deletes_and_starts_and_then_writes(
         index.delete_points("c", [f"p{number}" for number in range(start, start + 100)])
     index.upsert("c", _points(200_000))
     assert index.count("c") == 160
+    for name in ("other", "more"):
+        (tiny_disk / name).unlink()
+    assert eventually(lambda: _found_by_words(index) == 160), "given up while the disk was full"
     index.close()
+
+
+def _found_by_words(index: VectorIndex) -> int:
+    try:
+        return len(index.search_text([TextQuery("c", "x" * 64, 1000)])[0])
+    except Unavailable:
+        return 0
 
 
 def _disk_full(times: int, call: object) -> object:
