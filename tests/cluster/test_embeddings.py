@@ -49,7 +49,7 @@ def test_openai_s_own_client_gets_the_same(service: RunningService) -> None:
         by_repository = client.models.retrieve("sentence-transformers/all-MiniLM-L6-v2").id
 
     np.testing.assert_allclose(answer.data[0].embedding[:5], HELLO_WORLD, atol=1e-3)
-    assert (models, by_repository) == (["all-MiniLM-L6-v2"], "all-MiniLM-L6-v2")
+    assert (models[0], by_repository) == ("all-MiniLM-L6-v2", "all-MiniLM-L6-v2")
 
 
 async def test_500_at_once_and_2048_in_one_agree(service: RunningService) -> None:
