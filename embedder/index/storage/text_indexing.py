@@ -80,8 +80,13 @@ def _step(rows: Transaction) -> Effect[bool]:
             continue
         totals = rows.texts.totals(row.id)
         if totals is None or totals.indexed < ALL:
-            _index_some(rows, row, totals)
-            return lambda: True
+            try:
+                _index_some(rows, row, totals)
+            except StorageDamaged as error:
+                # Found before anything was changed; the other collections are indexed.
+                logger.warning("the texts of %r are not indexed: %r", row.name, error)
+            else:
+                return lambda: True
     return lambda: False
 
 
@@ -95,8 +100,6 @@ def _index_some(rows: Transaction, row: CollectionRow, totals: TextTotals | None
         extend(rows.texts, totals, [(point.pk, point.text) for point in points])
     except DamagedBlock:
         rows.texts.forget(row.id)
-    except StorageDamaged as error:
-        raise error.of(str(row.name)) from error
 
 
 def _first(points: Sequence[OutdatedPoint]) -> Sequence[OutdatedPoint]:

@@ -122,6 +122,27 @@ def test_a_damaged_index_is_made_again(place: Place, found_by: str) -> None:
         _check(index, texts)
 
 
+def test_a_damaged_text_keeps_no_other_collection_from_being_indexed(place: Place) -> None:
+    index = _filled(place)
+    rows = np.ones((1, 2), np.float32)
+    index.upsert("b", Points(["x"], rows, ["wing"], [{}]))
+    index.close()
+    table = "points" if place.store == "sqlite" else "embedder.points"
+    name = "ext_id = 'p1'" if place.store == "sqlite" else "id = 'p1'"
+    place.execute(f"UPDATE {table} SET crc = crc + 1 WHERE {name}")
+    place.execute(f"DELETE FROM {TABLES[place.store]}totals")
+    with closing(_open(place)) as index:
+        assert eventually(lambda: _answers(index, "b"))
+        assert not _answers(index, "c")
+
+
+def _answers(index: VectorIndex, name: str) -> bool:
+    try:
+        return bool(index.search_text([TextQuery(name, "wing", 1)])[0])
+    except Unavailable:
+        return False
+
+
 def test_a_deleted_collection_leaves_nothing(place: Place) -> None:
     with closing(_filled(place)) as index:
         number = index._shard.find("c").id
