@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from embedder.backends.protocol import ReadsSpans
 from embedder.chunking.late import spans_of, windows
 from embedder.chunking.request import Chunk
-from embedder.core.errors import InvalidInput
+from embedder.core.errors import InvalidInput, OutOfMemory
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Input, TokenBatch, Vectors
 from embedder.core.vectors import truncate_and_normalize
@@ -66,9 +67,11 @@ class LateChunking:
 
         Raises:
             InvalidInput: as `check`, or a chunk has no tokens.
-            OutOfMemory, BackendFailure: as `ReadsSpans.encode_spans`.
+            OutOfMemory: the device has too little memory for one window.
+            BackendFailure: as `ReadsSpans.encode_spans`.
         """
-        backend, info = self.check(), self.loaded.info
+        self.check()
+        info = self.loaded.info
         prompted = [prompt + text for text in texts if isinstance(text, str)]
         tokens = await self.tokenizer.tokenize_with_offsets(prompted, add_special_tokens=True)
         readings = [
@@ -76,12 +79,26 @@ class LateChunking:
             for row, (found, of_text) in enumerate(zip(chunks, tokens, strict=True))
             for reading in _readings(f"input[{row}]", found, of_text, len(prompt), info.max_tokens)
         ]
-        loop, rows = asyncio.get_running_loop(), [np.empty((0, info.width), np.float32)]
-        for batch, spans in _batches(readings, info.max_batch_tokens):
-            rows.append(await loop.run_in_executor(self.device, backend.encode_spans, batch, spans))
+        rows = [np.empty((0, info.width), np.float32)]
+        for batch in _batches(readings, info.max_batch_tokens):
+            rows += await self._computed(batch)
         return truncate_and_normalize(
             np.concatenate(rows), dimensions=options.dimensions, normalize=options.normalize
         )
+
+    async def _computed(self, batch: Sequence[_Reading]) -> list[Vectors]:
+        """Compute a batch, in halves if the device has too little memory for it."""
+        tokens = TokenBatch.of([one.ids for one in batch])
+        starts = np.cumsum(tokens.lengths, dtype=np.int64) - tokens.lengths
+        spans = [one.spans + start for one, start in zip(batch, starts, strict=True)]
+        work = partial(self.check().encode_spans, tokens, np.concatenate(spans))
+        try:
+            return [await asyncio.get_running_loop().run_in_executor(self.device, work)]
+        except OutOfMemory:
+            if len(batch) == 1:
+                raise
+        half = len(batch) // 2
+        return [*await self._computed(batch[:half]), *await self._computed(batch[half:])]
 
 
 def _readings(
@@ -91,30 +108,25 @@ def _readings(
     ids = [token.id for token in tokens]
     own = [at for at, token in enumerate(tokens) if (token.stop or 0) > prompt]
     begin, end = (own[0], own[-1] + 1) if own else (0, 0)
-    offsets = np.array([(tokens[at].start, tokens[at].stop) for at in own], np.int64)
-    spans = spans_of(chunks, offsets.reshape(-1, 2) - prompt, field)
+    places = [(token.start or 0, token.stop or 0) for token in tokens[begin:end]]
+    # A token without a place of its own belongs to the chunk of the token before.
+    offsets = np.maximum.accumulate(np.array(places, np.int64).reshape(-1, 2), axis=0)
+    spans = spans_of(chunks, offsets - prompt, field)
     around = len(ids) - (end - begin)
     for window in windows(spans, end - begin, limit - around):
         read = ids[:begin] + ids[begin + window.start : begin + window.stop] + ids[end:]
         yield _Reading(read, spans[window.first : window.end] - window.start + begin)
 
 
-def _batches(
-    readings: Sequence[_Reading], max_tokens: int
-) -> Iterator[tuple[TokenBatch, NDArray[np.int64]]]:
-    """Yield batches within ``max_tokens``, or of one window, with the spans in each batch."""
+def _batches(readings: Sequence[_Reading], max_tokens: int) -> Iterator[list[_Reading]]:
+    """Yield batches within ``max_tokens``, or of one window."""
     batch: list[_Reading] = []
+    tokens = 0
     for reading in readings:
-        if batch and sum(len(one.ids) for one in batch) + len(reading.ids) > max_tokens:
-            yield _packed(batch)
-            batch = []
+        if batch and tokens + len(reading.ids) > max_tokens:
+            yield batch
+            batch, tokens = [], 0
         batch.append(reading)
+        tokens += len(reading.ids)
     if batch:
-        yield _packed(batch)
-
-
-def _packed(readings: Sequence[_Reading]) -> tuple[TokenBatch, NDArray[np.int64]]:
-    tokens = TokenBatch.of([one.ids for one in readings])
-    starts = np.cumsum(tokens.lengths, dtype=np.int64) - tokens.lengths
-    spans = [one.spans + start for one, start in zip(readings, starts, strict=True)]
-    return tokens, np.concatenate(spans)
+        yield batch

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from transformers import BertModel
 
 from embedder import EmbeddingGenerator, EmbedOptions
+from embedder.backends.protocol import ReadsSpans
 from embedder.chunking.late import spans_of, windows
-from embedder.core.errors import InvalidInput, Unavailable
-from embedder.core.types import Vectors
+from embedder.core.errors import InvalidInput, OutOfMemory, Unavailable
+from embedder.core.types import TokenBatch, Vectors
 from embedder.core.vectors import normalize_rows
 from embedder.settings.model import EmbedderSettings
 from tests.tiny_models import write_json, write_tiny_bert
@@ -137,6 +139,38 @@ def test_one_chunk_of_a_whole_text_lacks_only_the_special_tokens(
     expected = normalize_rows(reference.mean("abc de", 0, 6)[None])
 
     np.testing.assert_allclose(found.vectors, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("text", ["ab [SEP] cd ef", "[CLS] ab cd", "ab cd [SEP]"])
+def test_the_name_of_a_special_token_is_text(
+    generator: EmbeddingGenerator, reference: Reference, text: str
+) -> None:
+    (found,) = generator.embed_chunks(text, size=8, overlap=0, late=True)
+    expected = [reference.mean(text, one.start, one.stop) for one in found.chunks]
+
+    np.testing.assert_allclose(found.vectors, normalize_rows(np.stack(expected)), atol=1e-4)
+
+
+def test_a_batch_above_the_memory_is_computed_in_parts(
+    generator: EmbeddingGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = generator.embed_chunks(TEXTS, size=8, overlap=2, late=True)
+    backend = generator._late_chunking.loaded.backend
+    assert isinstance(backend, ReadsSpans)
+    encode_spans, most = backend.encode_spans, 16
+
+    def limited(tokens: TokenBatch, spans: NDArray[np.int64]) -> Vectors:
+        if len(tokens.ids) > most:
+            raise OutOfMemory("full")
+        return encode_spans(tokens, spans)
+
+    monkeypatch.setattr(backend, "encode_spans", limited)
+    found = generator.embed_chunks(TEXTS, size=8, overlap=2, late=True)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-5)
+    most = 3
+    with pytest.raises(OutOfMemory):
+        generator.embed_chunks(TEXTS, size=8, overlap=2, late=True)
 
 
 def test_no_texts_have_no_chunks(generator: EmbeddingGenerator) -> None:
