@@ -16,12 +16,13 @@ import numpy as np
 import torch
 
 from embedder.backends.checkpoint import Checkpoint
-from embedder.backends.pooling import mean
-from embedder.backends.precision import LONG_LENGTHS, MIN_COSINE, reference_batch
+from embedder.backends.heads.pooling import mean
+from embedder.backends.precision import LONG_LENGTHS, Agreement, reference_batch
 from embedder.backends.torch.architectures import EncoderShape
 from embedder.backends.torch.kernels import PLAIN, fast_kernels, select_kernels
 from embedder.backends.torch.launcher import CopyStream, Launcher, StartCopy, to_device
 from embedder.backends.torch.packed import PackedForward
+from embedder.core.outputs import OutputKind
 from embedder.core.types import TokenBatch, Vectors
 
 POSITIONS = 512
@@ -115,12 +116,15 @@ class Encoder:
         batch = reference_batch(SHAPES[model.name]["words"], POSITIONS, LONG_LENGTHS)
         exact = model.exact(batch)
         selection = select_kernels(
-            partial(launcher.encode, batch), exact, forward.use_plain_kernels, least=MIN_COSINE
+            lambda: Agreement.of(
+                {OutputKind.DENSE: exact}, {OutputKind.DENSE: launcher.encode(batch)}
+            ),
+            forward.use_plain_kernels,
         )
         named = _named(forward)
         if selection.why_plain is not None:
             named += f"; with the fast kernels, {selection.why_plain} ({selection.error})"
-        return cls(launcher, named, selection.cosine, agreement_of_others(exact))
+        return cls(launcher, named, selection.agreement.value, agreement_of_others(exact))
 
 
 def agreement_of_others(vectors: Vectors) -> float:

@@ -9,11 +9,13 @@ from tests.tiny_architectures import ARCHITECTURES, write_encoder
 from tests.tiny_models import PIECES, draw_parameters, write_json, write_tokenizer
 
 KINDS = ("bert", "roberta", "xlm-roberta", "camembert", "mpnet", "distilbert")
-"""The architectures whose scores are computed."""
+"""The architectures whose scores are computed without padding."""
 
 _PAIRS = {
     "bert": "[CLS] $A:0 [SEP] $B:1 [SEP]:1",
     "distilbert": "[CLS] $A:0 [SEP] $B:1 [SEP]:1",
+    "modernbert": "[CLS] $A:0 [SEP] $B:0 [SEP]",
+    "qwen3": "$A:0 $B:0 <|endoftext|>",
 }
 _ROBERTA_PAIR = "<s> $A:0 </s> </s> $B:0 </s>"
 

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from embedder.core.pairs import NOT_ATTENDED
+from embedder.core.types import TokenBatch
+
 SLACK = 1.25
 SLACK_TOKENS = 2
 """The longest input of a group may have `SLACK` × the shortest one's tokens + `SLACK_TOKENS`."""
@@ -22,12 +25,18 @@ class Group:
 
     ``rows`` is int64[count, longest]: row numbers in the packed batch. ``valid`` is
     bool[count, longest], False for padding, where ``rows`` repeats the input's first row. ``full``
-    says that there is no padding.
+    says that there is no padding. ``attended`` is False also for tokens to which no token attends.
     """
 
     rows: NDArray[np.int64]
     valid: NDArray[np.bool_]
     full: bool
+    attended: NDArray[np.bool_]
+
+    @property
+    def masked(self) -> bool:
+        """Return whether some place is not attended to."""
+        return self.attended is not self.valid or not self.full
 
     def split(self, max_inputs: int) -> Iterator[Group]:
         """Yield groups of at most ``max_inputs`` inputs, in order, each with its own padding."""
@@ -35,11 +44,20 @@ class Group:
             valid = self.valid[begin : begin + max_inputs]
             longest = int(valid.sum(axis=1).max())
             valid = valid[:, :longest]
-            yield Group(self.rows[begin : begin + max_inputs, :longest], valid, bool(valid.all()))
+            attended = valid
+            if self.attended is not self.valid:
+                attended = self.attended[begin : begin + max_inputs, :longest]
+            rows = self.rows[begin : begin + max_inputs, :longest]
+            yield Group(rows, valid, bool(valid.all()), attended)
 
 
-def group_by_length(lengths: NDArray[np.int32]) -> list[Group]:
-    """Return groups that hold every input of a batch once, from the shortest to the longest."""
+def group_by_length(
+    lengths: NDArray[np.int32], attended: NDArray[np.bool_] | None = None
+) -> list[Group]:
+    """Return groups that hold every input of a batch once, from the shortest to the longest.
+
+    ``attended`` is bool[total], by the row in the packed batch; None: all tokens are.
+    """
     order = np.argsort(lengths, kind="stable")
     starts = (np.cumsum(lengths, dtype=np.int64) - lengths)[order]
     ascending = lengths[order]
@@ -48,13 +66,24 @@ def group_by_length(lengths: NDArray[np.int32]) -> list[Group]:
     while begin < len(order):
         longest = ascending[begin] * SLACK + SLACK_TOKENS
         end = int(np.searchsorted(ascending, longest, side="right"))
-        groups.append(_group(starts[begin:end], ascending[begin:end]))
+        groups.append(_group(starts[begin:end], ascending[begin:end], attended))
         begin = end
     return groups
 
 
-def _group(starts: NDArray[np.int64], lengths: NDArray[np.int32]) -> Group:
+def _group(
+    starts: NDArray[np.int64], lengths: NDArray[np.int32], attended: NDArray[np.bool_] | None
+) -> Group:
     columns = np.arange(int(lengths.max()))[None, :]
     valid: NDArray[np.bool_] = columns < lengths[:, None]
     rows = starts[:, None] + np.where(valid, columns, 0)
-    return Group(rows, valid, bool(valid.all()))
+    kept = valid if attended is None else valid & attended[rows]
+    return Group(rows, valid, bool(valid.all()), kept)
+
+
+def attended_rows(tokens: TokenBatch) -> NDArray[np.bool_] | None:
+    """Return bool[total], False for tokens to which no token attends; None: all tokens are."""
+    if tokens.types is None:
+        return None
+    attended: NDArray[np.bool_] = tokens.types != NOT_ATTENDED
+    return None if attended.all() else attended

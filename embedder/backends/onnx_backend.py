@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from embedder.backends.derived_files import cache_folder, derived_file, discard
 from embedder.backends.error_translation import translate_errors
-from embedder.backends.grouping import group_by_length
-from embedder.backends.head import Head
+from embedder.backends.grouping import attended_rows, group_by_length
+from embedder.backends.heads.loading import Heads, head_rows, load_heads, no_rows
 from embedder.backends.onnx_bundled_graph import (
     BUNDLED_GRAPH,
     OUTPUTS,
@@ -27,8 +27,8 @@ from embedder.backends.onnx_export import GRAPH, export_graph, graph_key
 from embedder.backends.onnx_quantization import quantize_graph, weight_bits
 from embedder.backends.onnx_session import choose_device, open_session
 from embedder.backends.precision import reference_batch
-from embedder.core.errors import ConfigurationError, UnsupportedModel
-from embedder.core.outputs import OutputKind
+from embedder.core.errors import BackendFailure, ConfigurationError, UnsupportedModel
+from embedder.core.outputs import OutputKind, RaggedRows
 from embedder.core.types import Rows, TokenBatch, Vectors
 from embedder.models.files import ModelFiles
 from embedder.settings.model import BackendSettings
@@ -46,17 +46,18 @@ class OnnxBackend:
     padded = False
     max_concurrency = 1
 
-    def __init__(self, forward: _Forward, head: Head, *, device: str, dtype: str) -> None:
+    def __init__(self, forward: _Forward, heads: Heads, *, device: str, dtype: str) -> None:
         self.device = device
         self.dtype = dtype
-        self.width = head.width
-        self.outputs: tuple[OutputKind, ...] = (head.kind,)
-        self.token_width = 0
+        self.outputs = tuple(heads)
+        self.width = heads[self.outputs[0]].width
+        tokens = heads.get(OutputKind.TOKENS)
+        self.token_width = tokens.width if tokens else 0
         self.max_batch_tokens = 2048 if device == "cpu" else 32_768
-        self.memory_bytes = forward.memory_bytes + head.memory_bytes
+        self.memory_bytes = forward.memory_bytes + sum(head.memory_bytes for head in heads.values())
         self.notes = forward.notes
         self._forward = forward
-        self._head = head
+        self._heads = heads
 
     @classmethod
     def load(cls, files: ModelFiles, settings: BackendSettings) -> OnnxBackend:
@@ -67,21 +68,19 @@ class OnnxBackend:
                 graph cannot be stored.
             UnsupportedModel: the model cannot be exported, or its vectors are not finite.
         """
-        if files.layout.classifier is not None:
-            raise UnsupportedModel(
-                f"{files.name} computes scores, which the onnx backend does not support; set "
-                "backend.name to 'torch' and backend.dtype to 'auto'"
-            )
         dtype = _dtype(settings.dtype)
         device = choose_device(settings.device, dtype)
         threads = settings.threads or torch.get_num_threads()
         _check_types(files)
         forward = _open_graph(files, settings, dtype, partial(open_session, device, threads))
-        head = Head(files.layout, hidden_width=forward.width, device=torch.device("cpu"))
-        backend = cls(forward, head, device=device, dtype=dtype)
+        heads = load_heads(
+            files, hidden_width=forward.width, dtype=torch.float32, device=torch.device("cpu")
+        )
+        backend = cls(forward, heads, device=device, dtype=dtype)
         batch = reference_batch(files.vocabulary_size, files.max_tokens)
-        if not np.isfinite(backend.encode(batch)).all():
-            raise UnsupportedModel(f"the vectors of {files.name} are not finite in onnx")
+        for rows in backend.compute(batch, backend.outputs).values():
+            if not np.isfinite(rows.values if isinstance(rows, RaggedRows) else rows).all():
+                raise UnsupportedModel(f"the vectors of {files.name} are not finite in onnx")
         return backend
 
     def encode(self, tokens: TokenBatch) -> Vectors:
@@ -89,20 +88,28 @@ class OnnxBackend:
 
         Raises:
             OutOfMemory: the batch does not fit into memory; a smaller one may.
-            BackendFailure: ONNX Runtime failed for another reason.
+            BackendFailure: ONNX Runtime failed for another reason, or the default result of the
+                model has no fixed width.
         """
-        lengths = torch.from_numpy(tokens.lengths.astype(np.int64))
-        with translate_errors():
-            hidden = torch.from_numpy(self._forward(tokens))
-            with torch.inference_mode():
-                vectors: Vectors = self._head(hidden, lengths).numpy()
+        vectors = self.compute(tokens, self.outputs[:1])[self.outputs[0]]
+        if isinstance(vectors, RaggedRows):
+            raise BackendFailure("this model computes no vectors of a fixed width; use compute()")
         return vectors
 
     def compute(
         self, tokens: TokenBatch, kinds: Collection[OutputKind]
     ) -> Mapping[OutputKind, Rows]:
-        """Return the results of each of ``kinds``, which are among ``outputs``."""
-        return {kind: self.encode(tokens) for kind in kinds}
+        """Return the results of each of ``kinds``, which are among ``outputs``, from one pass.
+
+        Raises:
+            OutOfMemory, BackendFailure: as `encode`.
+        """
+        heads = {kind: self._heads[kind] for kind in kinds}
+        if not len(tokens):
+            return {kind: no_rows(head) for kind, head in heads.items()}
+        with translate_errors(), torch.inference_mode():
+            hidden = torch.from_numpy(self._forward(tokens))
+            return {kind: head_rows(head, hidden, tokens) for kind, head in heads.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +139,14 @@ class _Forward:
     def __call__(self, tokens: TokenBatch) -> NDArray[np.float32]:
         """Return the last hidden states, one row per token: float32[total, width]."""
         out = np.empty((len(tokens.ids), self.width), np.float32)
-        for group in group_by_length(tokens.lengths):
-            hidden = self._block(tokens.ids[group.rows], group.valid)
+        for group in group_by_length(tokens.lengths, attended_rows(tokens)):
+            hidden = self._block(tokens.ids[group.rows], group.attended)
             out[group.rows[group.valid]] = hidden[group.valid]
         return out
 
-    def _block(self, ids: NDArray[np.int32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-        values = {"input_ids": ids, "attention_mask": valid, "token_type_ids": np.zeros_like(ids)}
+    def _block(self, ids: NDArray[np.int32], attended: NDArray[np.bool_]) -> NDArray[np.float32]:
+        types = np.zeros_like(ids)
+        values = {"input_ids": ids, "attention_mask": attended, "token_type_ids": types}
         feed = {
             entry.name: values[entry.name].astype(_INTEGERS[entry.type])
             for entry in self.session.get_inputs()

@@ -1,4 +1,4 @@
-"""Pairs of texts, which a cross-encoder reads together: as sent, and as tokens."""
+"""Pairs of texts, which a cross-encoder reads together; and tokens that each have a type."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+KNOWN_TYPE = -1
+"""The type of a token whose type the backend knows."""
+
+NO_VECTOR = -2
+"""The same, of a token that gets no vector in a multi-vector model."""
+
+NOT_ATTENDED = -3
+"""The same, of a token to which no other token attends: those that fill up a query of ColBERT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +31,10 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class PairRow:
-    """The token ids of a pair, int32[k], and the type of each token, int8[k]."""
+    """The token ids of an input, int32[k], and the type of each token, int8[k].
+
+    The inputs are pairs, or texts for a multi-vector model; see `KNOWN_TYPE` and those after it.
+    """
 
     ids: NDArray[np.int32]
     types: NDArray[np.int8]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.core.outputs import ActivationName, OutputKind, RaggedRows
-from embedder.core.pairs import Pair, PairRow
+from embedder.core.pairs import KNOWN_TYPE, Pair, PairRow
 from embedder.core.tracing import SpanContext
 
 SimilarityName = Literal["cosine", "dot", "euclidean", "squared_euclidean", "manhattan"]
@@ -59,8 +59,8 @@ class Priority(IntEnum):
 class TokenBatch:
     """Token ids of n inputs without padding: int32[total], with ``lengths`` int32[n].
 
-    ``types`` int8[total] has the token types of pairs, and -1 for every token of other inputs,
-    whose types the backend knows. None: no input is a pair.
+    ``types`` int8[total] has the token types of pairs and of texts for a multi-vector model, and
+    `KNOWN_TYPE` for every token of other inputs. None: no input has types.
     """
 
     ids: NDArray[np.int32]
@@ -76,7 +76,7 @@ class TokenBatch:
         types = None
         if PairRow in map(type, rows):
             parts = [
-                row.types if isinstance(row, PairRow) else np.full(len(row), -1, np.int8)
+                row.types if isinstance(row, PairRow) else np.full(len(row), KNOWN_TYPE, np.int8)
                 for row in rows
             ]
             types = np.concatenate(parts)

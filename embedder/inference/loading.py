@@ -17,6 +17,7 @@ from embedder.inference.backend import load_backend
 from embedder.inference.memory import BOUNDS, batch_bytes
 from embedder.inference.selftest import check_golden_vectors
 from embedder.inference.tokenization import FastTokenizer
+from embedder.inference.tokenizer.multi_vector import MultiVectorInputs
 from embedder.measurements.host import available_bytes, return_freed_memory
 from embedder.models.files import ModelFiles
 from embedder.models.model_size import ModelShape
@@ -49,7 +50,16 @@ def load_tokenizer(files: ModelFiles) -> FastTokenizer:
         max_tokens=files.max_tokens,
         lower_case=files.lower_case,
         pairs=files.layout.classifier is not None,
+        multi_vector=_multi_vector_inputs(files),
     )
+
+
+def _multi_vector_inputs(files: ModelFiles) -> MultiVectorInputs | None:
+    """Return how a multi-vector model reads texts; None if it reads them as other models."""
+    described = files.layout.multi_vector
+    if described is None or described.file is not None:
+        return None
+    return MultiVectorInputs(described, files.prompts, files.tokenizer_files.mask)
 
 
 def load_model(settings: EmbedderSettings) -> LoadedBackend:
@@ -85,7 +95,7 @@ def _load_warm_backend(files: ModelFiles, settings: EmbedderSettings) -> Backend
     try:
         backend = load_backend(files, settings.backend)
         lengths = (1, min(files.max_tokens, 512))
-        backend.encode(TokenBatch.of([[0] * length for length in lengths]))
+        backend.compute(TokenBatch.of([[0] * length for length in lengths]), backend.outputs)
     except BackendFailure as error:
         raise ConfigurationError(f"{files.name} computes no batch: {error.reason}") from error
     return backend
@@ -102,7 +112,7 @@ def _tune(files: ModelFiles, backend: Backend, batching: BatchSettings) -> Tunin
         return needed < available_bytes(backend.device)
 
     return tune(
-        backend.encode,
+        lambda tokens: backend.compute(tokens, backend.outputs),
         BOUNDS[kind],
         longest=min(TUNING_INPUT_TOKENS, files.max_tokens),
         seconds=batching.autotune_s,

@@ -21,6 +21,11 @@ from embedder.core.errors import BackendFailure, ConfigurationError, InvalidInpu
 from embedder.core.pairs import Pair, PairRow
 from embedder.core.request import PromptedText
 from embedder.core.types import Input, TokenBatch, Tokenized, Truncate
+from embedder.inference.tokenizer.multi_vector import (
+    MultiVectorInputs,
+    MultiVectorTokens,
+    add_markers,
+)
 from embedder.inference.tokenizer.pairs import PairTokenizer
 from embedder.inference.tokenizer.special_tokens import SpecialTokens
 from embedder.inference.tokenizer.truncation_window import (
@@ -70,16 +75,23 @@ class FastTokenizer:
             truncating = RustTokenizer.from_str(rust.to_str())
             truncating.enable_truncation(max_tokens, direction=direction)
             self._by_truncate[truncate] = truncating
+        self._multi_vector: MultiVectorTokens | None = None
         self._pairs = PairTokenizer(rust, max_tokens=max_tokens) if pairs else None
 
     @classmethod
     def load(
-        cls, state: str, *, max_tokens: int, lower_case: bool = False, pairs: bool = False
+        cls,
+        state: str,
+        *,
+        max_tokens: int,
+        lower_case: bool = False,
+        pairs: bool = False,
+        multi_vector: MultiVectorInputs | None = None,
     ) -> FastTokenizer:
         """Load the content of a ``tokenizer.json``.
 
         ``lower_case`` puts texts into lower case before the tokenizer's own steps. ``pairs`` is
-        for a model that reads pairs.
+        for a model that reads pairs, ``multi_vector`` for one that tells queries from documents.
 
         Raises:
             UnsupportedModel: the content is no tokenizer, or makes no pairs.
@@ -92,7 +104,15 @@ class FastTokenizer:
         if lower_case and not _lowercases(rust.normalizer):
             own = [] if rust.normalizer is None else [rust.normalizer]
             rust.normalizer = NormalizerSequence([Lowercase(), *own])
-        return cls(rust, max_tokens=max_tokens, pairs=pairs)
+        if multi_vector is not None:
+            add_markers(rust, multi_vector.described.markers)
+        tokenizer = cls(rust, max_tokens=max_tokens, pairs=pairs)
+        if multi_vector is not None:
+            closing = tokenizer._special_tokens.closing
+            tokenizer._multi_vector = MultiVectorTokens.of(
+                rust, multi_vector, max_tokens=max_tokens, closing=closing
+            )
+        return tokenizer
 
     def encode(self, inputs: Sequence[Input], *, truncate: Truncate) -> Tokenized:
         """Return the token ids of every input, special tokens included.
@@ -121,6 +141,8 @@ class FastTokenizer:
             if not isinstance(item, (str, Pair)):
                 rows[row] = self._special_tokens.truncate(item, self.max_tokens, truncate)
                 truncated[row] = len(rows[row]) < len(item)
+        if self._multi_vector is not None:
+            self._multi_vector.replace(rows, truncated, texts, truncate)
         return Tokenized(TokenBatch.of(rows), truncated)
 
     def _encode_windows(self, texts: list[str], truncate: Truncate) -> list[Encoding]:

@@ -20,10 +20,10 @@ def declared_tasks(settings: ModelSettings) -> Tasks | None:
     try:
         source = locate(settings.model_copy(update={"offline": True}))
         fallback = row.pooling if row else None
-        layout = read_layout(source.directory, pooling=settings.pooling, fallback=fallback)
+        layout = read_layout(
+            source.directory, pooling=settings.pooling, fallback=fallback, outputs=settings.outputs
+        )
     except (ConfigurationError, OSError):
         # Models of the catalogue that are still to be downloaded compute vectors.
         return None if row is None else tasks_of((OutputKind.DENSE,), ())
-    if layout.classifier is not None:
-        return tasks_of((OutputKind.SCORES,), layout.classifier.labels)
-    return tasks_of((OutputKind.DENSE,), ())
+    return tasks_of(layout.outputs, layout.classifier.labels if layout.classifier else ())

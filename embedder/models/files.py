@@ -13,6 +13,7 @@ from typing import Any
 from embedder.core.errors import UnsupportedModel
 from embedder.core.types import SimilarityName
 from embedder.models.catalogue import model_names
+from embedder.models.heads.sparse import Splade, TokenWeights
 from embedder.models.layout import Layout, read_layout
 from embedder.models.safety import (
     read_object,
@@ -64,11 +65,16 @@ class ModelFiles:
         source = locate(settings)
         row = source.row
         fallback = row.pooling if row else None
-        layout = read_layout(source.directory, pooling=settings.pooling, fallback=fallback)
+        layout = read_layout(
+            source.directory, pooling=settings.pooling, fallback=fallback, outputs=settings.outputs
+        )
         config = _read_config(layout.transformer)
-        scores = layout.classifier is not None
-        sentence_config = read_sentence_config(source.directory, scores=scores)
-        prompts = merge_prompts(sentence_config, dict(row.prompts) if row else {}, settings)
+        kind = layout.outputs[0]
+        sentence_config = read_sentence_config(source.directory, kind)
+        markers = layout.multi_vector.markers if layout.multi_vector else {}
+        prompts = merge_prompts(
+            sentence_config, dict(row.prompts) if row else {}, settings, markers=markers or {}
+        )
         matryoshka = row.matryoshka if row else ()
         pinned = row.sha256 if row and source.revision == row.revision else None
         return cls(
@@ -76,21 +82,23 @@ class ModelFiles:
             name=model_names(settings)[0],
             config=config,
             layout=layout,
-            max_tokens=token_limit(layout.transformer, config, settings.max_tokens, scores=scores),
+            max_tokens=token_limit(layout.transformer, config, settings.max_tokens, layout),
             lower_case=lower_case(layout.transformer),
             prompts=prompts,
             default_prompt=default_prompt(sentence_config, prompts, settings),
-            similarity=similarity_name(sentence_config),
+            similarity=similarity_name(sentence_config, kind),
             matryoshka=matryoshka if settings.matryoshka is None else settings.matryoshka,
             expected_sha256=settings.sha256 or pinned,
         )
 
     @property
     def pooling(self) -> str:
-        """Return the names of the concatenated poolings, joined by plus signs, or "classifier"."""
+        """Return the names of the concatenated poolings, joined by plus signs, or of the head."""
         if self.layout.classifier is not None:
             return "classifier"
-        return "+".join(self.layout.pooling)
+        if self.layout.pooling:
+            return "+".join(self.layout.pooling)
+        return self.layout.outputs[0].value
 
     @property
     def weights(self) -> tuple[Path, ...]:
@@ -152,8 +160,14 @@ class ModelFiles:
 
     @cached_property
     def config_digest(self) -> str:
-        """Return the SHA-256 of the transformer's configuration, which also affects vectors."""
-        return sha256(self.layout.transformer / "config.json")
+        """Return the SHA-256 of the configuration, which also affects vectors."""
+        digest, layout = sha256(self.layout.transformer / "config.json"), self.layout
+        heads = [repr(layout.sparse)] if isinstance(layout.sparse, Splade) else []
+        if isinstance(layout.sparse, TokenWeights):
+            heads.append(repr(layout.sparse.ignored))
+        if layout.multi_vector is not None:
+            heads.append(layout.multi_vector.description)
+        return _joint_digest([digest, *heads]) if heads else digest
 
     @cached_property
     def digest(self) -> str:
@@ -171,6 +185,7 @@ class ModelFiles:
         digests += [verified_digest(other, None) for other in others]
         for dense in self.layout.dense:
             digests += [verified_digest(dense.folder / WEIGHTS, None), dense.activation]
+        digests += [verified_digest(path, None) for path in self.layout.head_files]
         return digests[0] if len(digests) == 1 else _joint_digest(digests)
 
 

@@ -94,13 +94,14 @@ class ModelSize:
         loaded = [(name, shape) for name, shape in tensors if not _is_unused(name)]
         vocabulary = files.vocabulary_size
         dense = [module.folder / WEIGHTS for module in files.layout.dense]
+        heads = [*dense, *files.layout.head_files]
         return cls(
             shape=ModelShape.of(files.config),
             parameters=sum(prod(shape) for _, shape in loaded),
             matrix_parameters=sum(
                 prod(shape) for name, shape in loaded if not _is_table(name, shape, vocabulary)
             ),
-            head_parameters=sum(prod(shape) for path in dense for _, shape in _tensors(path)),
+            head_parameters=sum(prod(shape) for path in heads for _, shape in _tensors(path)),
             file_bytes=sum(path.stat().st_size for path in files.weights),
             tokenizer_bytes=files.tokenizer.stat().st_size if files.tokenizer.is_file() else 0,
             tokenizer_kind=_tokenizer_kind(files.tokenizer),

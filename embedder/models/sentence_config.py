@@ -7,18 +7,29 @@ from pathlib import Path
 from typing import Any, get_args
 
 from embedder.core.errors import UnsupportedModel
+from embedder.core.outputs import OutputKind
 from embedder.core.types import SimilarityName
 from embedder.models.prompts import EVERY_MODEL_HAS
 from embedder.models.safety import read_optional, require_supported
 from embedder.settings.model import ModelSettings
 
+_MODEL_TYPES = {
+    OutputKind.DENSE: "SentenceTransformer",
+    OutputKind.SCORES: "CrossEncoder",
+    OutputKind.SPARSE: "SparseEncoder",
+    OutputKind.TOKENS: "MultiVectorEncoder",
+}
+"""The classes of sentence-transformers."""
 
-def read_sentence_config(directory: Path, *, scores: bool = False) -> Mapping[str, Any]:
+_MAXSIM = ("maxsim", "meanmaxsim")
+
+
+def read_sentence_config(directory: Path, kind: OutputKind = OutputKind.DENSE) -> Mapping[str, Any]:
     """Return the content of the file; it is empty if a model has no such file.
 
     Raises:
-        UnsupportedModel: the file asks for cut vectors, for another output than dense vectors or,
-            with ``scores``, scores, or for a prompt in front of pairs.
+        UnsupportedModel: the file asks for cut vectors or weights, for another result than
+            ``kind``, the model's default, or for a prompt in front of pairs.
     """
     path = directory / "config_sentence_transformers.json"
     config = read_optional(path)
@@ -27,17 +38,24 @@ def read_sentence_config(directory: Path, *, scores: bool = False) -> Mapping[st
             f"{path} has 'truncate_dim' = {config['truncate_dim']!r}; vectors have all dimensions "
             "here unless a request asks for fewer (see model.matryoshka)"
         )
-    kind = "CrossEncoder" if scores else "SentenceTransformer"
-    require_supported(path, config, {"model_type": kind})
-    if scores:
+    written = config.get("model_type")
+    if written == "ColBERT" and kind is OutputKind.TOKENS:
+        written = _MODEL_TYPES[kind]  # of PyLate
+    require_supported(path, {"model_type": written}, {"model_type": _MODEL_TYPES[kind]})
+    require_supported(path, config, {"max_active_dims": None})
+    if kind is OutputKind.SCORES:
         require_supported(path, config, {"default_prompt_name": None})
     return config
 
 
 def merge_prompts(
-    config: Mapping[str, Any], row_prompts: Mapping[str, str], settings: ModelSettings
+    config: Mapping[str, Any],
+    row_prompts: Mapping[str, str],
+    settings: ModelSettings,
+    *,
+    markers: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Return the prompts of a model by name.
+    """Return the prompts of a model by name; ``markers`` come before the prompts of its files.
 
     The settings take precedence over the files, and the files over the catalogue row. An empty
     prompt in the files does not replace the row's: some libraries write one for every model.
@@ -46,6 +64,8 @@ def merge_prompts(
         UnsupportedModel: a prompt of the files is not Unicode text.
     """
     written = _written_prompts(config)
+    for name, marker in (markers or {}).items():
+        written[name] = marker + written.get(name, "").removeprefix(marker)
     filled = {name: text for name, text in written.items() if text}
     return {**written, **row_prompts, **filled, **settings.prompts}
 
@@ -71,13 +91,20 @@ def default_prompt(
     )
 
 
-def similarity_name(config: Mapping[str, Any]) -> SimilarityName:
+def similarity_name(
+    config: Mapping[str, Any], kind: OutputKind = OutputKind.DENSE
+) -> SimilarityName:
     """Return the similarity that the model was trained for; cosine if the file names none.
+
+    Of sparse weights it is the dot product then. Token vectors are compared by MaxSim, of cosines.
 
     Raises:
         UnsupportedModel: the file names another similarity.
     """
-    wanted = config.get("similarity_fn_name") or "cosine"
+    wanted = config.get("similarity_fn_name")
+    if kind is OutputKind.TOKENS and wanted in (None, *_MAXSIM):
+        return "cosine"
+    wanted = wanted or ("dot" if kind is OutputKind.SPARSE else "cosine")
     known: tuple[SimilarityName, ...] = get_args(SimilarityName)
     if wanted not in known:
         raise UnsupportedModel(f"the similarity is {wanted!r}; supported: {', '.join(known)}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from embedder.core.errors import UnsupportedModel
+from embedder.models.layout import Layout
 from embedder.models.safety import read_optional, require_supported
 
 DEFAULT_LIMIT = 512
@@ -34,6 +35,9 @@ _POSITIONS_AFTER_PADDING = {
 }
 """Architectures that count positions from the padding id on, which leaves rows unused."""
 
+_OF_TASKS = ("query_expansion", "query_length", "document_length")
+"""Options by which queries differ from documents."""
+
 _PREPARATION = {
     "transformer_task": "feature-extraction",
     "module_output_name": "token_embeddings",
@@ -41,7 +45,7 @@ _PREPARATION = {
     "method": "forward",
     "method_output_name": "last_hidden_state",
     "processing_kwargs": None,
-    **dict.fromkeys(("query_expansion", "query_length", "document_length")),
+    **dict.fromkeys(_OF_TASKS),
 }
 """Options of sentence-transformers 6, with the only supported value of each."""
 
@@ -52,6 +56,13 @@ _SCORES = {
     "method_output_name": "logits",
 }
 """The same for a cross-encoder."""
+
+_SPLADE = {
+    **_PREPARATION,
+    "transformer_task": "fill-mask",
+    "method_output_name": "logits",
+}
+"""The same for the logits of a masked language model."""
 
 _ARGUMENTS = (
     *("tokenizer_args", "model_args", "config_args"),
@@ -72,9 +83,9 @@ _N_POSITIONS = {"codegen", "ctrl", "gpt2", "gpt_bigcode", "gptj", "openai-gpt"}
 
 
 def token_limit(
-    folder: Path, config: Mapping[str, Any], wanted: int | None, *, scores: bool = False
+    folder: Path, config: Mapping[str, Any], wanted: int | None, layout: Layout | None = None
 ) -> int:
-    """Return the maximum number of tokens of an input; ``scores`` is for a cross-encoder.
+    """Return the maximum number of tokens of an input; ``layout`` says what is computed of it.
 
     This is ``wanted``, the limit of the settings, or else the smaller one of the number of
     positions and the limit in the model's files.
@@ -84,7 +95,7 @@ def token_limit(
             limit is no number of tokens, or the files prepare texts in an unsupported way.
     """
     path, sentence_config = _sentence_config(folder)
-    _check_preparation(path, sentence_config, _SCORES if scores else _PREPARATION)
+    _check_preparation(path, sentence_config, _supported(layout))
     positions = _positions(config)
     if wanted is not None:
         if positions is not None and wanted > positions:
@@ -98,10 +109,31 @@ def token_limit(
         values = read_optional(path)
         key = "model_max_length" if "model_max_length" in values else "max_len"  # the old name
         stated_limit = _stated_limit(path, values, key)
+    if (stated := _task_limit(layout)) is not None:
+        stated_limit = stated
     limits = [
         limit for limit in (positions, stated_limit) if limit is not None and limit < UNLIMITED
     ]
     return min(limits, default=DEFAULT_LIMIT)
+
+
+def _supported(layout: Layout | None) -> Mapping[str, Any]:
+    """Return the supported value of each option of sentence-transformers."""
+    if layout is None or layout.pooling:
+        return _SCORES if layout is not None and layout.classifier is not None else _PREPARATION
+    if layout.sparse is not None:
+        return _SPLADE
+    # `embedder.models.heads.multi_vector` reads the options of queries and documents.
+    return {key: value for key, value in _PREPARATION.items() if key not in _OF_TASKS}
+
+
+def _task_limit(layout: Layout | None) -> int | None:
+    """Return the limit of documents if a multi-vector model has one, or a longer one of queries."""
+    tokens = layout.multi_vector if layout is not None else None
+    if tokens is None or tokens.document_limit is None:
+        return None
+    expansion = tokens.expansion.length if tokens.expansion else 0
+    return max(tokens.document_limit, tokens.query_limit or 0, expansion)
 
 
 def lower_case(folder: Path) -> bool:

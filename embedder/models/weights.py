@@ -15,14 +15,14 @@ from pathlib import Path
 from embedder.core.errors import ConfigurationError, ModelNotFound, UnsupportedModel
 from embedder.models.catalogue import CATALOGUE, find_row
 from embedder.models.catalogue_row import CatalogueRow
-from embedder.models.layout import MODULES
+from embedder.models.modules import MODULES
 from embedder.models.safety import check_files, read_object
 from embedder.settings.model import ModelSettings
 
 WEIGHTS = "model.safetensors"
 SHARDS = "model.safetensors.index.json"
 
-_HUB_FILES = ["*.json", "*/config.json", "*.safetensors", "*.txt", "*.model"]
+_HUB_FILES = ["*.json", "*/config.json", "*.safetensors", "*.txt", "*.model", "*.metadata"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
+from embedder.core.outputs import OutputKind
 from embedder.settings.cache import CacheSettings
 from embedder.settings.index import IndexSettings as IndexSettings
 from embedder.settings.presets import PRESETS, PresetName, fill_in
@@ -37,6 +38,12 @@ class ModelSettings(Settings):
         None, pattern=r"^[0-9a-f]{64}$", description="of the weights; None: as the catalogue pins"
     )
     pooling: PoolingName | None = Field(None, description="None: as the model's files say")
+    outputs: tuple[OutputKind, ...] | None = Field(
+        None,
+        min_length=1,
+        description="of dense, scores, sparse and tokens (multi-vector), what is computed; None: "
+        "all that the model's files describe",
+    )
     max_tokens: int | None = Field(
         None, ge=1, description="tokens per input; None: as the model's files say"
     )

@@ -51,7 +51,7 @@ def test_the_forward_pass_needs_only_torch_numpy_and_safetensors() -> None:
     imported = _run(
         "import sys\n"
         f"sys.modules.update(dict.fromkeys({missing!r}))\n"
-        "import embedder.backends.pooling\n"
+        "import embedder.backends.heads.pooling\n"
         "from embedder.backends.torch import launcher, packed\n"
         "print(packed.PackedForward.__name__)\n"
     )

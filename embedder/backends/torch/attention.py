@@ -116,8 +116,8 @@ class SdpaBlock:
     def of(cls, group: Group, shape: EncoderShape, bias: Bias, device: torch.device) -> SdpaBlock:
         """Prepare a group of inputs for all layers."""
         mask = None
-        if not group.full:
-            mask = to_device(group.valid, device)[:, None, None, :]
+        if group.masked:
+            mask = to_device(group.attended, device)[:, None, None, :]
         if bias is not None:
             between = bias.between(group.rows.shape[1], group.rows.shape[1])
             mask = between if mask is None else between.masked_fill(~mask, -torch.inf)
@@ -160,11 +160,14 @@ class MatmulBlock:
         dtype = torch.float32 if longest <= FLOAT32_TOKENS else dtype
         queries, keys = _round_up(longest, QUERY_MULTIPLE), _round_up(longest, KEY_MULTIPLE)
         mask = bias.between(queries, keys) if bias is not None else None
-        if not group.full or keys > longest:
-            lengths = torch.from_numpy(group.valid.sum(axis=1))
-            padding = torch.arange(keys) >= lengths[: 1 if group.full else count, None, None, None]
+        if group.masked or keys > longest:
+            rows = group.attended if group.masked else group.attended[:1]
+            columns = ((0, 0), (0, keys - longest))
+            masked = torch.from_numpy(np.pad(~rows, columns, constant_values=True))
             unmasked = torch.zeros((), dtype=dtype) if mask is None else mask.to(dtype)
-            mask = torch.where(padding, torch.tensor(-torch.inf, dtype=dtype), unmasked)
+            mask = torch.where(
+                masked[:, None, None, :], torch.tensor(-torch.inf, dtype=dtype), unmasked
+            )
         return cls(
             _BlockLayout.of(group, torch.device("cpu")),
             torch.zeros(count, shape.heads, queries, shape.head_width, dtype=dtype),

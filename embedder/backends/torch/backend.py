@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,40 +10,40 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from embedder.backends.checkpoint import Linear
 from embedder.backends.derived_files import cache_folder
 from embedder.backends.error_translation import translate_errors
-from embedder.backends.head import Head
-from embedder.backends.precision import (
-    LENGTHS,
-    LONG_LENGTHS,
-    MIN_COSINE,
-    existing_device,
-    min_cosine,
-    reduced_precision,
-    reference_batch,
+from embedder.backends.heads.classifier import ComputedScores, has_classifier
+from embedder.backends.heads.loading import Heads, VectorHead, head_rows, load_heads, no_rows
+from embedder.backends.precision import existing_device, reduced_precision
+from embedder.backends.torch.accuracy import (
+    Results,
+    check_finite,
+    choose_kernels,
+    reference_results,
 )
 from embedder.backends.torch.architectures import packed_unsupported_reason
-from embedder.backends.torch.classifier import ClassifierHead
-from embedder.backends.torch.kernels import PLAIN, select_kernels
+from embedder.backends.torch.kernels import PLAIN, OneDnnLinear, supports_onednn
 from embedder.backends.torch.launcher import CONCURRENT_BATCHES, CopyStream, Launcher, to_device
-from embedder.backends.torch.microbatches import encode_in_microbatches
+from embedder.backends.torch.microbatches import (
+    compute_in_microbatches,
+    encode_in_microbatches,
+    joined,
+)
 from embedder.backends.torch.packed import PackedForward
 from embedder.backends.torch.spans import SpanPooling
-from embedder.core.errors import ConfigurationError, UnsupportedModel
+from embedder.core.errors import BackendFailure, ConfigurationError
 from embedder.core.outputs import OutputKind
-from embedder.core.types import Rows, TokenBatch, Vectors
+from embedder.core.types import TokenBatch, Vectors
 from embedder.models.files import ModelFiles
-from embedder.models.layout import MODULES
 from embedder.settings.model import BackendSettings
 
 if TYPE_CHECKING:
     from embedder.backends.pretrained import PaddedForward
 
     Forward = PackedForward | PaddedForward
-    AnyHead = Head | ClassifierHead
 
-logger = logging.getLogger(__name__)
-
+_PADDED = ": transformers computes it in padded blocks"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -59,7 +58,7 @@ class TorchBackend(SpanPooling):
     def __init__(
         self,
         forward: Forward,
-        head: AnyHead,
+        heads: Heads,
         *,
         dtype: str,
         threads: int | None = None,
@@ -68,20 +67,24 @@ class TorchBackend(SpanPooling):
         """With ``threads``, that many threads compute micro-batches of each batch."""
         self.device = str(forward.device)
         self.dtype = dtype
-        self.width = head.width
-        self.outputs: tuple[OutputKind, ...] = (head.kind,)
-        self.token_width = 0
+        self.outputs = tuple(heads)
+        self.width = heads[self.outputs[0]].width
+        tokens = heads.get(OutputKind.TOKENS)
+        self.token_width = tokens.width if tokens else 0
         self.max_batch_tokens = 2048 if forward.device.type == "cpu" else 32_768
-        self.memory_bytes = forward.memory_bytes + head.memory_bytes
+        self.memory_bytes = forward.memory_bytes + sum(head.memory_bytes for head in heads.values())
         self.notes = notes
-        self._forward, self._head = forward, head
+        self._forward, self._heads = forward, heads
         self._threads = threads
-        # Functions instead of methods: a reference cycle would keep an unloaded model in memory.
-        compute = partial(_compute, forward, head)
-        self._encode: Callable[[TokenBatch], Vectors] = partial(_synchronous, compute)
-        if forward.device.type == "cuda":
-            self.max_concurrency = CONCURRENT_BATCHES
-            self._encode = Launcher(compute, CopyStream(forward.device)).encode
+        self._encode: Callable[[TokenBatch], Vectors] | None = None
+        self._head = first = heads[self.outputs[0]]
+        if isinstance(first, VectorHead):
+            # Functions, not methods: a reference cycle would keep an unloaded model in memory.
+            compute = partial(_compute, forward, first)
+            self._encode = partial(_synchronous, compute)
+            if forward.device.type == "cuda":
+                self.max_concurrency = CONCURRENT_BATCHES
+                self._encode = Launcher(compute, CopyStream(forward.device)).encode
 
     @classmethod
     def load(cls, files: ModelFiles, settings: BackendSettings) -> TorchBackend:
@@ -105,16 +108,15 @@ class TorchBackend(SpanPooling):
             return _load_in_auto_precision(files, device, shared_in)
         backend = _load(files, settings.dtype, device, shared_in)
         if backend.has_fast_kernels:
-            _select_kernels(
-                backend, files, _encode_reference(_load(files, "float32", device), files)
-            )
+            expected = reference_results(_load(files, "float32", device), files)
+            choose_kernels(backend, files, expected)
             torch.cuda.empty_cache()  # returns the memory of the float32 copy
-        _check_finite(_encode_reference(backend, files), settings.dtype)
+        check_finite(reference_results(backend, files), settings.dtype)
         return backend
 
     @property
     def has_fast_kernels(self) -> bool:
-        """Tell whether it uses kernels whose results differ slightly from the plain ones."""
+        """Return whether it uses kernels whose results differ slightly."""
         return isinstance(self._forward, PackedForward) and self._forward.kernels != PLAIN
 
     def use_plain_kernels(self) -> None:
@@ -136,18 +138,35 @@ class TorchBackend(SpanPooling):
                 return self._encode_whole(tokens)
             return encode_in_microbatches(self._encode_whole, tokens, self._threads)
 
-    def compute(
-        self, tokens: TokenBatch, kinds: Collection[OutputKind]
-    ) -> Mapping[OutputKind, Rows]:
-        """Return the results of each of ``kinds``, which are among ``outputs``."""
-        return {kind: self.encode(tokens) for kind in kinds}
+    def compute(self, tokens: TokenBatch, kinds: Collection[OutputKind]) -> Results:
+        """Return the results of each of ``kinds``, which are among ``outputs``, from one pass.
+
+        Raises:
+            OutOfMemory, BackendFailure: as `encode`.
+        """
+        if self._encode is not None and set(kinds) == {self.outputs[0]}:
+            return {self.outputs[0]: self.encode(tokens)}
+        if not len(tokens):
+            return {kind: no_rows(self._heads[kind]) for kind in kinds}
+        compute = partial(self._compute_whole, kinds)
+        with translate_errors():
+            if self._threads is None:
+                return compute(tokens)
+            return compute_in_microbatches(compute, tokens, self._threads, joined)
+
+    @torch.inference_mode()
+    def _compute_whole(self, kinds: Collection[OutputKind], tokens: TokenBatch) -> Results:
+        hidden = self._forward(tokens)
+        return {kind: head_rows(self._heads[kind], hidden, tokens) for kind in kinds}
 
     @torch.inference_mode()
     def _encode_whole(self, tokens: TokenBatch) -> Vectors:
+        if self._encode is None:
+            raise BackendFailure("this model computes no vectors of a fixed width; use compute()")
         return self._encode(tokens)
 
 
-def _compute(forward: Forward, head: AnyHead, tokens: TokenBatch) -> torch.Tensor:
+def _compute(forward: Forward, head: VectorHead, tokens: TokenBatch) -> torch.Tensor:
     """Return float32[n, width] on the device, which may still be computing it."""
     lengths = to_device(tokens.lengths.astype(np.int64), forward.device)
     return head(forward(tokens), lengths)
@@ -161,90 +180,72 @@ def _synchronous(compute: Callable[[TokenBatch], torch.Tensor], tokens: TokenBat
 def _load(
     files: ModelFiles, dtype: str, device: torch.device, shared_in: Path | None = None
 ) -> TorchBackend:
-    reason = packed_unsupported_reason(files.config)
-    scores = files.layout.classifier is not None
-    if scores and reason is not None:
-        raise UnsupportedModel(
-            f"{reason}; only the packed forward pass computes scores. For vectors of a model "
-            f"without {MODULES}, set model.pooling"
-        )
+    reason = _padding_reason(files)
+    kind = _DTYPES[dtype]
+    if reason is not None and files.layout.classifier is not None:
+        return _load_classifier(files, dtype, device, reason)
     forward: Forward
-    threads = None
+    threads, faster = None, _plain
     if reason is None:
         # Models of transformers may hold state that threads cannot share.
         threads = torch.get_num_threads() if device.type == "cpu" else None
-        kind = _DTYPES[dtype]
         forward = PackedForward.load(files, dtype=kind, device=device, shared_in=shared_in)
+        if supports_onednn(kind, device):
+            faster = OneDnnLinear.of
     else:
         # Imported here: transformers takes seconds to import.
         from embedder.backends.pretrained import PaddedForward
 
-        forward = PaddedForward.load(files, dtype=_DTYPES[dtype], device=device)
-    head: AnyHead
-    if scores:
-        head = ClassifierHead.load(files, device=device)
-    else:
-        head = Head(files.layout, hidden_width=forward.width, device=device)
-    notes = (f"{reason}: transformers computes it in padded blocks",) if reason else ()
-    return TorchBackend(forward, head, dtype=dtype, threads=threads, notes=notes)
+        forward = PaddedForward.load(files, dtype=kind, device=device)
+    heads = load_heads(files, forward.width, dtype=kind, device=device, faster=faster)
+    notes = (f"{reason}{_PADDED}",) if reason else ()
+    return TorchBackend(forward, heads, dtype=dtype, threads=threads, notes=notes)
+
+
+def _load_classifier(
+    files: ModelFiles, dtype: str, device: torch.device, reason: str
+) -> TorchBackend:
+    from embedder.backends.pretrained import PaddedClassifier
+
+    forward = PaddedClassifier.load(files, dtype=_DTYPES[dtype], device=device)
+    heads = {OutputKind.SCORES: ComputedScores(forward.width)}
+    return TorchBackend(forward, heads, dtype=dtype, notes=(f"{reason}{_PADDED}",))
+
+
+def _padding_reason(files: ModelFiles) -> str | None:
+    """Return why transformers computes a model in padded blocks, or None if it does not."""
+    classifier = files.layout.classifier
+    reason = packed_unsupported_reason(files.config)
+    if reason is None and classifier is not None and not has_classifier(classifier.name):
+        return f"no padding-free scores of {classifier.name!r}"
+    return reason
+
+
+def _plain(linear: Linear) -> Callable[[torch.Tensor], torch.Tensor]:
+    return linear
 
 
 def _load_in_auto_precision(
     files: ModelFiles, device: torch.device, shared_in: Path | None
 ) -> TorchBackend:
-    """Load the model in reduced precision if its vectors agree with float32, else in float32."""
+    """Load the model in reduced precision if its results agree with float32, else in float32."""
     narrow = reduced_precision(device)
     # With a narrow format, the float32 copy is probably used only for the comparison.
     exact = _load(files, "float32", device, None if narrow else shared_in)
-    expected = _encode_reference(exact, files)
-    _check_finite(expected, "float32")
+    expected = reference_results(exact, files)
+    check_finite(expected, "float32")
     if narrow is None:
         exact.notes += (f"float32: this {device.type} has no bfloat16 in hardware",)
         return exact
     fast = _load(files, narrow, device, shared_in)
-    cosine = _select_kernels(fast, files, expected)
-    if cosine >= MIN_COSINE:
-        fast.notes += (f"{narrow}: its cosine to float32 is {cosine:.5f}",)
+    agreement = choose_kernels(fast, files, expected)
+    if agreement.close:
+        fast.notes += (f"{narrow}: {agreement.text}",)
         chosen = fast
     else:
-        exact.notes += (f"float32: the cosine of {narrow} to it is only {cosine:.5f}",)
+        exact.notes += (f"float32: in {narrow}, {agreement.text}",)
         chosen = exact
     del exact, fast
     if device.type == "cuda":
         torch.cuda.empty_cache()  # returns the memory of the other copy to the device
     return chosen
-
-
-def _select_kernels(backend: TorchBackend, files: ModelFiles, expected: Vectors) -> float:
-    """Select the kernels of a loaded model; return its least cosine to ``expected``."""
-    encode = partial(_encode_reference, backend, files)
-    if not backend.has_fast_kernels:
-        return min_cosine(expected, encode())
-    selection = select_kernels(encode, expected, backend.use_plain_kernels, least=MIN_COSINE)
-    if selection.error is not None:
-        # Only in the log: clients can read the notes.
-        logger.warning("%s: the fast kernels fail: %s", files.name, selection.error.reason)
-    if selection.why_plain is not None:
-        backend.notes += (f"plain kernels: with the fast ones, {selection.why_plain}",)
-    return selection.cosine
-
-
-def _encode_reference(backend: TorchBackend, files: ModelFiles) -> Vectors:
-    """Return the vectors of the reference batch, or a vector of the scores of each label.
-
-    They are compared by their cosine, which says nothing about a single number.
-    """
-    lengths = LONG_LENGTHS if backend.device.startswith("cuda") else LENGTHS
-    rows = backend.encode(reference_batch(files.vocabulary_size, files.max_tokens, lengths))
-    return rows if files.layout.classifier is None else rows.T
-
-
-def _check_finite(vectors: Vectors, dtype: str) -> None:
-    if np.isfinite(vectors).all():
-        return
-    if dtype == "float32":
-        raise UnsupportedModel("the vectors of this model are not finite")
-    raise ConfigurationError(
-        f"backend.dtype is {dtype!r}, in which the vectors of this model are not finite; set it to "
-        "'float32'"
-    )

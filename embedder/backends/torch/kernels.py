@@ -16,11 +16,10 @@ from typing import cast
 import torch
 
 from embedder.backends.checkpoint import Linear
-from embedder.backends.precision import min_cosine
+from embedder.backends.precision import Agreement
 from embedder.backends.torch.architectures import EncoderShape
 from embedder.backends.torch.attention import VarlenKernel
 from embedder.core.errors import BackendFailure, OutOfMemory
-from embedder.core.types import Vectors
 
 NARROW = (torch.bfloat16, torch.float16)
 """The number formats that have fast kernels."""
@@ -92,23 +91,19 @@ def _attention_kernel(shape: EncoderShape, device: torch.device) -> VarlenKernel
 
 @dataclass(frozen=True, slots=True)
 class KernelSelection:
-    """The least cosine to float32, why plain kernels were selected, and the fast kernels' error."""
+    """The agreement with float32, why plain kernels were selected, and the fast kernels' error."""
 
-    cosine: float
+    agreement: Agreement
     why_plain: str | None = None
     error: BackendFailure | None = None
 
 
 def select_kernels(
-    encode: Callable[[], Vectors],
-    expected: Vectors,
-    use_plain_kernels: Callable[[], None],
-    *,
-    least: float,
+    compare: Callable[[], Agreement], use_plain_kernels: Callable[[], None]
 ) -> KernelSelection:
-    """Switch to plain kernels if the fast ones fail or their cosine is below ``least``.
+    """Switch to plain kernels if the fast ones fail or are not close to float32.
 
-    ``encode`` computes the reference batch; ``expected`` are its vectors in float32.
+    ``compare`` computes the reference batch and compares its results.
 
     Raises:
         OutOfMemory: the reference batch does not fit, which plain kernels would not change.
@@ -116,17 +111,16 @@ def select_kernels(
     """
     error: BackendFailure | None = None
     try:
-        cosine = min_cosine(expected, encode())
+        agreement = compare()
     except OutOfMemory:
         raise
     except BackendFailure as raised:
         # Some releases of torch refuse a shape or take other arguments.
-        error, cosine = raised, math.nan
-    if cosine >= least:
-        return KernelSelection(cosine)
-    why = "they fail" if error else f"the cosine to float32 is only {cosine:.5f}"
+        error, agreement = raised, Agreement(False, "they fail", math.nan)
+    if agreement.close:
+        return KernelSelection(agreement)
     use_plain_kernels()
-    return KernelSelection(min_cosine(expected, encode()), why, error)
+    return KernelSelection(compare(), agreement.text, error)
 
 
 def supports_onednn(dtype: torch.dtype, device: torch.device) -> bool:

@@ -7,16 +7,20 @@ similar length and fits into the cache of a core.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from threading import Thread
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from embedder.core.types import TokenBatch, Vectors
+from embedder.core.outputs import OutputKind, RaggedRows
+from embedder.core.types import Rows, TokenBatch, Vectors
 
+T = TypeVar("T")
 Encode = Callable[[TokenBatch], Vectors]
+Results = Mapping[OutputKind, Rows]
 
 MICROBATCH_TOKENS = 1024
 """The most tokens of a micro-batch, unless it is one input; half of it for several threads.
@@ -48,35 +52,61 @@ def _microbatch_count(total: int, threads: int) -> int:
 
 
 def encode_in_microbatches(encode: Encode, tokens: TokenBatch, threads: int) -> Vectors:
-    """Return float32[n, width], one row per input, in order.
+    """Return float32[n, width], one row per input, in order; as `compute_in_microbatches`."""
+    return compute_in_microbatches(encode, tokens, threads, _joined_vectors)
+
+
+def compute_in_microbatches(
+    compute: Callable[[TokenBatch], T],
+    tokens: TokenBatch,
+    threads: int,
+    join: Callable[[Sequence[T], NDArray[np.intp]], T],
+) -> T:
+    """Return the result of a batch; ``join`` takes those of micro-batches and the inputs' order.
 
     A single micro-batch is computed by the calling thread, with ``threads`` for each operation.
 
     Raises:
-        Exception: the first that ``encode`` raised; no further micro-batch is started.
+        Exception: the first that ``compute`` raised; no further micro-batch is started.
     """
     microbatches = split_batch(tokens.lengths, threads)
     if len(microbatches) == 1:
-        return encode(tokens)
+        return compute(tokens)
     items = tokens.items()
     # The threads share one iterator, and each takes the next micro-batch from it.
     queue = enumerate([TokenBatch.of([items[row] for row in each]) for each in microbatches])
-    vectors: list[Vectors] = [np.empty((0, 0), np.float32)] * len(microbatches)
+    results: list[T | None] = [None] * len(microbatches)
     errors: list[BaseException] = []
 
-    def compute() -> None:
+    def run() -> None:
         torch.set_num_threads(1)
         try:
             for number, microbatch in queue:
-                vectors[number] = encode(microbatch)
+                results[number] = compute(microbatch)
         except BaseException as error:  # noqa: BLE001 - raised again in the calling thread
             errors.append(error)
             list(queue)  # nothing is left for the other threads
 
-    _run(compute, threads)
+    _run(run, threads)
     if errors:
         raise errors[0]
-    found: Vectors = np.concatenate(vectors)[np.argsort(np.concatenate(microbatches))]
+    return join(cast("list[T]", results), np.argsort(np.concatenate(microbatches)))
+
+
+def joined(parts: Sequence[Results], order: NDArray[np.intp]) -> Results:
+    """Return the results of all parts, each kind's rows in the given order."""
+    results: dict[OutputKind, Rows] = {}
+    for kind, first in parts[0].items():
+        rows = [part[kind] for part in parts]
+        if isinstance(first, RaggedRows):
+            results[kind] = RaggedRows.concatenate(cast("list[RaggedRows]", rows)).take(order)
+        else:
+            results[kind] = _joined_vectors(cast("list[Vectors]", rows), order)
+    return results
+
+
+def _joined_vectors(parts: Sequence[Vectors], order: NDArray[np.intp]) -> Vectors:
+    found: Vectors = np.concatenate(parts)[order]
     return found
 
 

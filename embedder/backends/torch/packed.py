@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from embedder.backends.checkpoint import Checkpoint, Linear, Norm, custom_code_error, tensor_bytes
-from embedder.backends.grouping import Group, group_by_length
+from embedder.backends.grouping import Group, attended_rows, group_by_length
 from embedder.backends.torch.architectures import EncoderShape, expected_rows
 from embedder.backends.torch.attention import (
     Attention,
@@ -175,13 +175,14 @@ class PackedForward:
 
     def __call__(self, tokens: TokenBatch) -> torch.Tensor:
         """Return the last hidden states, one row per token: ``dtype[total, width]``."""
-        kernel = self.kernels.attention
-        if kernel is not None and len(tokens):
+        kernel, attended = self.kernels.attention, attended_rows(tokens)
+        if kernel is not None and len(tokens) and attended is None:
             varlen = VarlenAttention.of(kernel, self._shape.heads, tokens.lengths, self.device)
             return self._through_layers(self._embed(*self._columns(tokens)), varlen)
         order = ascending_rows(tokens.lengths)
         lengths = np.sort(tokens.lengths)
-        blocks = [block for group in group_by_length(lengths) for block in self._blocks(group)]
+        groups = group_by_length(lengths, None if attended is None else attended[order])
+        blocks = [block for group in groups for block in self._blocks(group)]
         padding = (0, row_count(len(order)) - len(order) if self._uses_onednn else 0)
         rows = self._embed(*(np.pad(column[order], padding) for column in self._columns(tokens)))
         rows = self._through_layers(rows, BlockAttention(blocks, torch.zeros_like(rows)))

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tokenizers import Tokenizer as RustTokenizer
 
 from embedder.core.errors import UnsupportedModel
 from embedder.core.types import Truncate
@@ -39,12 +41,14 @@ class TokenizerFiles:
     """A tokenizer as its files describe it.
 
     ``state`` is the JSON of the Rust tokenizer. ``gives_types`` is True if the model reads token
-    types beside the ids. ``truncation`` is the end at which a long text is cut.
+    types beside the ids. ``truncation`` is the end at which a long text is cut. ``mask``
+    is the mask token, if the files name one.
     """
 
     state: str
     gives_types: bool
     truncation: Truncate
+    mask: str | None = None
 
     @classmethod
     def read(cls, folder: Path, config: Mapping[str, Any], *, rows: int) -> TokenizerFiles:
@@ -75,7 +79,14 @@ class TokenizerFiles:
                 f"{folder / CONFIG} has 'truncation_side' = {side!r}; allowed: {', '.join(_SIDES)}"
             )
         _check_rows(folder, found, rows)
-        return cls(text, "token_type_ids" in names, _SIDES[side])
+        named = [companions[name].get("mask_token") for name in (SPECIAL_TOKENS, CONFIG)]
+        mask = next((content_of(token) for token in named if token), None)
+        return cls(text, "token_type_ids" in names, _SIDES[side], mask and str(mask))
+
+    def ids_of(self, tokens: Sequence[str]) -> list[int]:
+        """Return the ids of those of the tokens that the vocabulary has."""
+        rust = RustTokenizer.from_str(self.state)
+        return [number for each in tokens if (number := rust.token_to_id(each)) is not None]
 
 
 def tokenizer_paths(folder: Path) -> list[Path]:

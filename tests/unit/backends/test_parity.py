@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from embedder.models.layout import ACTIVATIONS
+from embedder.models.heads.dense import ACTIVATIONS
 from tests.tiny_architectures import (
     ARCHITECTURES,
     MAX_TOKENS,

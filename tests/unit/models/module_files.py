@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from embedder.models.layout import MODULES
+from embedder.models.modules import MODULES
 from tests.tiny_models import write_json
 
 OLD = {kind: f"sentence_transformers.models.{kind}" for kind in ("Transformer", "Pooling")} | {

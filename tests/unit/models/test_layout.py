@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from embedder.core.errors import UnsupportedModel
-from embedder.models.layout import ACTIVATIONS, MODULES, Dense, Layout, read_layout
+from embedder.models.heads.dense import ACTIVATIONS, Dense
+from embedder.models.layout import Layout, read_layout
+from embedder.models.modules import MODULES
 from tests.tiny_models import write_json
 from tests.unit.models.module_files import NEW, OLD, write_modules
 
@@ -76,9 +78,9 @@ def test_another_order_of_modules_is_refused_with_that_order(
         "sentence_transformers.models.WordEmbeddings",
         "sentence_transformers.models.LayerNorm",
         "sentence_transformers.models.transformer",
-        "sentence_transformers.sparse_encoder.models.SpladePooling",
+        "sentence_transformers.sparse_encoder.modules.SparseStaticEmbedding",
         "sentence_transformers",
-        "pylate.models.Dense.Dense",
+        "pylate.models.Dense",
         "evil.sentence_transformers.models.Pooling",
         "os.system",
         "",

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedder.core.errors import UnsupportedModel
-from embedder.models.layout import MODULES, Layout, read_layout
+from embedder.models.layout import Layout, read_layout
+from embedder.models.modules import MODULES
 from embedder.settings.model import PoolingName
 from tests.tiny_models import write_json
 from tests.unit.models.module_files import write_modules

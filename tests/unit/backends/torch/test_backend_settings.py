@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from embedder.backends.torch import backend as torch_backend
+from embedder.backends import precision
 from embedder.core.errors import ConfigurationError
 from embedder.core.types import TokenBatch
 from embedder.settings.model import BackendSettings
@@ -69,8 +69,8 @@ def test_a_model_whose_vectors_are_not_finite_is_refused(
     ("in_hardware", "least_cosine", "dtype", "note"),
     [
         (False, 0.0, "float32", "float32: this cpu has no bfloat16"),
-        (True, 0.9, "bfloat16", "bfloat16: its cosine to float32 is 0.9"),
-        (True, 1.1, "float32", "float32: the cosine of bfloat16 to it is only 0.9"),
+        (True, 0.9, "bfloat16", "bfloat16: the cosine to float32 is 0.9"),
+        (True, 1.1, "float32", "float32: in bfloat16, the cosine to float32 is 0.9"),
     ],
 )
 def test_auto_uses_bfloat16_if_the_hardware_has_it_and_it_is_accurate(
@@ -83,7 +83,7 @@ def test_auto_uses_bfloat16_if_the_hardware_has_it_and_it_is_accurate(
     note: str,
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: in_hardware)
-    monkeypatch.setattr(torch_backend, "MIN_COSINE", least_cosine)
+    monkeypatch.setattr(precision, "MIN_COSINE", least_cosine)
 
     loaded = load(model_of(name), BackendSettings(device="cpu"))
 
@@ -95,7 +95,7 @@ def test_auto_compares_a_model_of_few_positions(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    monkeypatch.setattr(torch_backend, "MIN_COSINE", 0.9)
+    monkeypatch.setattr(precision, "MIN_COSINE", 0.9)
 
     assert load(tiny, BackendSettings(device="cpu")).dtype == "bfloat16"
 

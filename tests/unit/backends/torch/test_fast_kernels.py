@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+from embedder.backends import precision
 from embedder.backends.precision import min_cosine
-from embedder.backends.torch import backend as torch_backend
 from embedder.backends.torch import packed
 from embedder.backends.torch.architectures import EncoderShape
 from embedder.backends.torch.kernels import NARROW, PLAIN, Kernels
@@ -44,7 +44,7 @@ def _install(monkeypatch: pytest.MonkeyPatch, kernels: Kernels) -> None:
 
     monkeypatch.setattr(packed, "fast_kernels", fast_kernels)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    monkeypatch.setattr(torch_backend, "MIN_COSINE", 0.99)  # the weights are random
+    monkeypatch.setattr(precision, "MIN_COSINE", 0.99)  # the weights are random
 
 
 def _attend_nothing(*arguments: object) -> torch.Tensor:
@@ -116,7 +116,7 @@ def test_accurate_fast_kernels_are_selected(
 @pytest.mark.parametrize(
     ("attend", "why"),
     [
-        (_attend_nothing, "the cosine to float32 is only 0."),
+        (_attend_nothing, "the cosine to float32 is 0."),
         (partial(_fail, RuntimeError("head size 8 is not supported")), "they fail"),
         (partial(_fail, TypeError("takes 6 positional arguments")), "they fail"),
     ],

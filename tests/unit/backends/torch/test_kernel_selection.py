@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from embedder.backends.precision import Agreement
 from embedder.backends.torch.kernels import KernelSelection, select_kernels
 from embedder.core.errors import BackendFailure, OutOfMemory
+from embedder.core.outputs import OutputKind
 from embedder.core.types import Vectors
 
 EXACT = np.array([[1, 0], [0, 1]], np.float32)
+SAME = Agreement(True, "the cosine to float32 is 1.00000", 1.0)
 WRONG = np.array([[1, 0], [3, 4]], np.float32)
 
 
@@ -27,6 +30,10 @@ class Kernels:
             raise self._current
         return self._current
 
+    def compare(self) -> Agreement:
+        """Compare the vectors with exact ones."""
+        return Agreement.of({OutputKind.DENSE: EXACT}, {OutputKind.DENSE: self.encode()})
+
     def use_plain(self) -> None:
         """Switch to plain kernels."""
         self.switches += 1
@@ -34,13 +41,13 @@ class Kernels:
 
     def select(self) -> KernelSelection:
         """Select the fast kernels, or the plain ones."""
-        return select_kernels(self.encode, EXACT, self.use_plain, least=0.999)
+        return select_kernels(self.compare, self.use_plain)
 
 
 def test_accurate_kernels_are_selected() -> None:
     kernels = Kernels(2 * EXACT)
 
-    assert kernels.select() == KernelSelection(1.0)
+    assert kernels.select() == KernelSelection(SAME)
     assert kernels.switches == 0
 
 
@@ -52,14 +59,14 @@ def test_one_vector_that_goes_wrong_is_enough_for_plain_kernels(
 
     selection = kernels.select()
 
-    assert (selection.cosine, selection.error, kernels.switches) == (1.0, None, 1)
-    assert selection.why_plain == f"the cosine to float32 is only {cosine}"
+    assert (selection.agreement, selection.error, kernels.switches) == (SAME, None, 1)
+    assert selection.why_plain == f"the cosine to float32 is {cosine}"
 
 
 def test_failing_kernels_are_replaced_by_plain_ones() -> None:
     error = BackendFailure("RuntimeError: head")
 
-    assert Kernels(error).select() == KernelSelection(1.0, "they fail", error)
+    assert Kernels(error).select() == KernelSelection(SAME, "they fail", error)
 
 
 def test_out_of_memory_is_no_fault_of_the_kernels() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from embedder.backends.pooling import POOLS
+from embedder.backends.heads.pooling import POOLS
 from embedder.settings.model import PoolingName
 
 WIDTH = 5

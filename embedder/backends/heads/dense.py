@@ -5,36 +5,38 @@ Normalization follows in `embedder.core.vectors`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from embedder.backends.checkpoint import Linear, read_tensors, tensor_bytes
-from embedder.backends.pooling import POOLS
+from embedder.backends.heads.pooling import POOLS
 from embedder.core.errors import UnsupportedModel
 from embedder.core.outputs import OutputKind
+from embedder.models.heads.dense import Dense
 from embedder.models.layout import Layout
 from embedder.models.weights import WEIGHTS
 
-_ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+Activation = Callable[[torch.Tensor], torch.Tensor]
+
+ACTIVATIONS: dict[str, Activation] = {
     kind.__name__.lower(): kind()
     for kind in (nn.Identity, nn.Tanh, nn.ReLU, nn.GELU, nn.SiLU, nn.Sigmoid)
 }
 
 
-class Head:
+class DenseHead:
     """Maps hidden states to vectors of ``width`` components; its weights take ``memory_bytes``."""
 
     kind = OutputKind.DENSE
 
     def __init__(self, layout: Layout, *, hidden_width: int, device: torch.device) -> None:
         self._pools = [POOLS[name] for name in layout.pooling]
-        self._layers = [_load(dense.folder, device) for dense in layout.dense]
-        self._activations = [_ACTIVATIONS[dense.activation] for dense in layout.dense]
+        self._layers = [load_dense(dense, device) for dense in layout.dense]
         self.width = hidden_width * len(self._pools)
-        for dense, layer in zip(layout.dense, self._layers, strict=True):
+        for dense, (layer, _) in zip(layout.dense, self._layers, strict=True):
             rows, columns = layer.weight.shape
             if columns != self.width:
                 raise UnsupportedModel(
@@ -42,7 +44,7 @@ class Head:
                     f"has {self.width}"
                 )
             self.width = rows
-        self.memory_bytes = tensor_bytes(self._layers)
+        self.memory_bytes = tensor_bytes([layer for layer, _ in self._layers])
 
     def __call__(self, hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Return float32[n, width] of hidden states float[total, hidden_width].
@@ -51,16 +53,34 @@ class Head:
         """
         pooled = [pool(hidden, lengths) for pool in self._pools]
         rows = pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=1)
-        for layer, activation in zip(self._layers, self._activations, strict=True):
+        for layer, activation in self._layers:
             rows = activation(layer(rows))
         return rows
 
 
-def _load(folder: Path, device: torch.device) -> Linear:
-    path = folder / WEIGHTS
+def load_dense(dense: Dense, device: torch.device) -> tuple[Linear, Activation]:
+    """Return a Dense module's linear map in float32, and its activation.
+
+    Raises:
+        UnsupportedModel: its file is missing or damaged.
+    """
+    path = dense.folder / WEIGHTS
     if not path.is_file():
-        raise UnsupportedModel(f"{folder} has no {WEIGHTS}; no other format is read")
-    tensors = {name: tensor.to(device).float() for name, tensor in read_tensors([path]).items()}
-    if (weight := tensors.get("linear.weight")) is None:
-        raise UnsupportedModel(f"{path} has no tensor 'linear.weight'")
-    return Linear(weight, tensors.get("linear.bias", torch.zeros(len(weight), device=device)))
+        raise UnsupportedModel(f"{dense.folder} has no {WEIGHTS}; no other format is read")
+    return load_linear([path], "linear.", device), ACTIVATIONS[dense.activation]
+
+
+def load_linear(paths: Sequence[Path], prefix: str, device: torch.device) -> Linear:
+    """Return the map of the tensors ``weight`` and, if there is one, ``bias``, in float32.
+
+    Raises:
+        UnsupportedModel: a file is damaged, or has no such weight.
+    """
+    tensors = read_tensors(paths)
+    weight, bias = tensors.get(f"{prefix}weight"), tensors.get(f"{prefix}bias")
+    if weight is None:
+        raise UnsupportedModel(f"{paths[0]} has no tensor '{prefix}weight'")
+    weight = weight.to(device, torch.float32, copy=True)
+    if bias is None:
+        bias = torch.zeros(len(weight))
+    return Linear(weight, bias.to(device, torch.float32, copy=True))

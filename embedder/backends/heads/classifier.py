@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from embedder.backends.checkpoint import Checkpoint, Linear, tensor_bytes
-from embedder.backends.pooling import cls
+from embedder.backends.heads.pooling import cls
 from embedder.core.errors import UnsupportedModel
 from embedder.core.outputs import OutputKind
 
@@ -41,6 +41,25 @@ _NAMES = {
     "RobertaForSequenceClassification": _ROBERTA,
     "XLMRobertaForSequenceClassification": _ROBERTA,
 }
+
+
+def has_classifier(name: str) -> bool:
+    """Return whether the scores of a class of transformers are computed here."""
+    return name in _NAMES
+
+
+class ComputedScores:
+    """Takes ``width`` scores that the forward pass has computed already."""
+
+    kind = OutputKind.SCORES
+    memory_bytes = 0
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+
+    def __call__(self, scores: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Return the scores, float32[n, width]."""
+        return scores
 
 
 class ClassifierHead:

@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from embedder.backends.head import Head
+from embedder.backends.heads.dense import DenseHead
 from embedder.core.errors import UnsupportedModel
-from embedder.models.layout import Dense, Layout
+from embedder.models.heads.dense import Dense
+from embedder.models.layout import Layout
 from tests.tiny_architectures import write_dense
 
 LENGTHS = torch.tensor([2, 1])
@@ -24,8 +25,8 @@ def _dense(folder: Path, width: int, out: int, activation: str = "identity") -> 
     return Dense(folder, activation)
 
 
-def _head(layout: Layout, hidden_width: int = 4) -> Head:
-    return Head(layout, hidden_width=hidden_width, device=torch.device("cpu"))
+def _head(layout: Layout, hidden_width: int = 4) -> DenseHead:
+    return DenseHead(layout, hidden_width=hidden_width, device=torch.device("cpu"))
 
 
 def test_without_dense_modules_only_the_pooling_is_applied(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from embedder.core.errors import UnsupportedModel
-from embedder.models.classifier import read_classifier
+from embedder.core.outputs import OutputKind
+from embedder.models.heads.classifier import read_classifier
 from embedder.models.layout import read_layout
 from embedder.models.sentence_config import read_sentence_config
 from tests.tiny_models import write_json, write_modules
@@ -120,8 +121,9 @@ def test_the_kind_of_the_model_must_agree(
     tmp_path: Path, config: dict[str, object], scores: bool, refused: bool
 ) -> None:
     write_json(tmp_path / "config_sentence_transformers.json", config)
+    kind = OutputKind.SCORES if scores else OutputKind.DENSE
     if not refused:
-        assert read_sentence_config(tmp_path, scores=scores) == config
+        assert read_sentence_config(tmp_path, kind) == config
         return
     with pytest.raises(UnsupportedModel):
-        read_sentence_config(tmp_path, scores=scores)
+        read_sentence_config(tmp_path, kind)

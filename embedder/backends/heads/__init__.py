@@ -1,0 +1,1 @@
+"""What follows the last hidden states: a head for each kind of result."""
