@@ -213,20 +213,6 @@ def test_onnx_refuses_scores(written: WriteModel, backend: dict[str, str]) -> No
         pass
 
 
-@pytest.mark.parametrize("kind", ["modernbert", "qwen3"])
-def test_other_architectures_are_computed_by_transformers(tmp_path: Path, kind: str) -> None:
-    directory = write_cross_encoder(tmp_path, kind, labels=("one", "two"))
-    pairs = [(QUERY, text) for text in TEXTS]
-
-    with loaded(directory) as generator:
-        scores = generator.classify([Pair(*pair) for pair in pairs], raw_scores=True)
-        alone = generator.classify([Pair(*pairs[1])], raw_scores=True)
-
-    expected = expected_scores(directory, pairs)
-    np.testing.assert_allclose(scores, expected, atol=1e-4)
-    np.testing.assert_allclose(alone[0], scores[1], atol=1e-5)
-
-
 def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
     directory = write_cross_encoder(tmp_path)
     config = json.loads((directory / "config.json").read_text())

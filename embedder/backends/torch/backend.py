@@ -139,11 +139,7 @@ class TorchBackend(SpanPooling):
             return encode_in_microbatches(self._encode_whole, tokens, self._threads)
 
     def compute(self, tokens: TokenBatch, kinds: Collection[OutputKind]) -> Results:
-        """Return the results of each of ``kinds``, which are among ``outputs``, from one pass.
-
-        Raises:
-            OutOfMemory, BackendFailure: as `encode`.
-        """
+        """Return the results of each of ``kinds``, which are among ``outputs``, from one pass."""
         if self._encode is not None and set(kinds) == {self.outputs[0]}:
             return {self.outputs[0]: self.encode(tokens)}
         if not len(tokens):

@@ -87,14 +87,7 @@ class MultiVectorTokens:
             )
             for name, limit in zip(("query", "document"), limits, strict=True)
         )
-        differ = len(skipped) and len(described.skipping) == 1
-        if (differ or expansion or query.limit != document.limit) and (
-            not query.prompt or document.prompt.startswith(query.prompt)
-        ):
-            raise UnsupportedModel(
-                "this model reads queries and documents differently, but has no prompt by which "
-                "they differ; set model.prompts to one for 'query' and one for 'document'"
-            )
+        _check_kinds(query, document)
         return cls(query, document, closing)
 
     def replace(
@@ -141,6 +134,18 @@ class MultiVectorTokens:
         if truncate is Truncate.END:
             return ids[: kind.limit - len(self._closing)] + self._closing
         return ids[: kind.opening] + ids[len(ids) - kind.limit + kind.opening :]
+
+
+def _check_kinds(query: _Kind, document: _Kind) -> None:
+    """Refuse kinds that are read differently and do not differ in their prompts."""
+    same = query.limit == document.limit and len(query.skipped) == len(document.skipped)
+    if same and query.expansion is None:
+        return
+    if not query.prompt or document.prompt.startswith(query.prompt):
+        raise UnsupportedModel(
+            "this model reads queries and documents differently, but has no prompt by which "
+            "they differ; set model.prompts to one for 'query' and one for 'document'"
+        )
 
 
 def add_markers(rust: RustTokenizer, markers: Mapping[str, str] | None) -> None:
