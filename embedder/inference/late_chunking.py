@@ -15,6 +15,7 @@ from embedder.backends.protocol import ReadsSpans
 from embedder.chunking.late import spans_of, windows
 from embedder.chunking.request import Chunk
 from embedder.core.errors import InvalidInput, OutOfMemory
+from embedder.core.outputs import OutputKind
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Input, TokenBatch, Vectors
 from embedder.core.vectors import truncate_and_normalize
@@ -43,9 +44,13 @@ class LateChunking:
         """Return the backend, if it can give chunks the mean of their tokens.
 
         Raises:
-            InvalidInput: the model has another pooling, or its backend returns no hidden states.
+            InvalidInput: the model computes no vectors or has another pooling, or its backend does
+                not read spans.
         """
         info, backend = self.loaded.info, self.loaded.backend
+        if info.outputs[0] is not OutputKind.DENSE:
+            problem = f"needs a model of dense vectors; {info.name!r} computes"
+            raise InvalidInput("late", f"{problem} {info.outputs[0].value}")
         if info.pooling != "mean":
             problem = f"needs a model with mean pooling; that of {info.name!r} is {info.pooling!r}"
             raise InvalidInput("late", problem)

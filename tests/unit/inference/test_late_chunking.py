@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from embedder import EmbeddingGenerator, EmbedOptions
 from embedder.backends.protocol import ReadsSpans
 from embedder.chunking.late import spans_of, windows
 from embedder.core.errors import InvalidInput, OutOfMemory, Unavailable
+from embedder.core.outputs import OutputKind
 from embedder.core.types import TokenBatch, Vectors
 from embedder.core.vectors import normalize_rows
 from embedder.settings.model import EmbedderSettings
@@ -192,6 +194,14 @@ def test_another_pooling_is_refused_before_any_work(tmp_path: Path) -> None:
         pytest.raises(InvalidInput, match=r"'late' needs a model with mean pooling; .* is 'cls'"),
     ):
         generator.embed_chunks("ab", size=8, overlap=0, late=True)
+
+
+def test_a_cross_encoder_is_refused(generator: EmbeddingGenerator) -> None:
+    late = generator._late_chunking
+    info = replace(late.loaded.info, outputs=(OutputKind.SCORES,))
+    scoring = replace(late, loaded=replace(late.loaded, info=info))
+    with pytest.raises(InvalidInput, match=r"'late' needs a model of dense .* computes scores"):
+        scoring.check()
 
 
 def test_a_closed_generator_is_unavailable(model: Path) -> None:
