@@ -77,7 +77,7 @@ class TorchBackend(SpanPooling):
         self._forward, self._heads = forward, heads
         self._threads = threads
         self._encode: Callable[[TokenBatch], Vectors] | None = None
-        self._head = first = heads[self.outputs[0]]
+        first = heads[self.outputs[0]]
         if isinstance(first, VectorHead):
             # Functions, not methods: a reference cycle would keep an unloaded model in memory.
             compute = partial(_compute, forward, first)
