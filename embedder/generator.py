@@ -21,9 +21,10 @@ from embedder.core.deadline import Deadline
 from embedder.core.request import Embeddings, EmbedOptions
 from embedder.core.types import Input, InputType, SimilarityName, TokenRow, Truncate, Vectors
 from embedder.core.vectors import check_dimensions
+from embedder.inference.device_thread import device_thread
 from embedder.inference.late_chunking import LateChunking
 from embedder.inference.loading import load_model
-from embedder.inference.local import LocalEncoder, LocalTokenizer, device_thread
+from embedder.inference.local import LocalEncoder, LocalTokenizer
 from embedder.loop_thread import LoopThread
 from embedder.models.prompts import select_prompt
 from embedder.pipeline.input_checks import check_collection, check_types

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 from embedder.batching.batcher import BatcherStats
 from embedder.batching.tuning import Tuning
-from embedder.cache.memory import CacheStats
 from embedder.core.types import ModelInfo
 from embedder.inference.local import LocalEncoder
+from embedder.measurements.cache import CacheStats
 
 
 @dataclass(frozen=True, slots=True)

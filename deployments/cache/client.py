@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from deployments.rpc.handle_client import Handle, HandleClient
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget, Slots
 from embedder.batching.queue import BatchContext
+from embedder.core.entries.blobs import assumed_bytes, stacked
 from embedder.core.entries.cache_hits import CacheHits
 from embedder.core.entries.entries import Entries
 
@@ -61,17 +63,23 @@ class RemoteCache:
 
     async def put_many(self, keys: Sequence[bytes], entries: Entries) -> None:
         """Insert entries of one width, by as many calls as their size requires."""
-        count = _max_entries(entries.vectors.shape[1], INSERTED_BYTES)
-        for start in range(0, len(keys), count):
-            rows = slice(start, start + count)
+        call = (np.cumsum(entries.sizes + message_size.POINT_BYTES) - 1) // INSERTED_BYTES
+        full = np.arange(len(keys)) // CALL_KEYS
+        cuts = np.flatnonzero(np.diff(call) | np.diff(full)) + 1
+        for start, stop in pairwise([0, *cuts.tolist(), len(keys)]):
+            rows = slice(start, stop)
             sent = entries.take(rows)
-            await self._client.call("put_many", keys[rows], sent, size=sent.vectors.nbytes)
+            await self._client.call("put_many", keys[rows], sent, size=sent.nbytes)
 
     async def _look_up(
         self, width: int, keys: list[bytes], context: BatchContext
     ) -> list[_Hit | None]:
         hits: CacheHits = await self._client.call(
-            "get_many", keys, width, size=len(keys) * 4 * width, deadline=context.deadline
+            "get_many",
+            keys,
+            width,
+            size=len(keys) * assumed_bytes(width),
+            deadline=context.deadline,
         )
         found: list[_Hit | None] = [None] * len(keys)
         for row, at in enumerate(hits.rows.tolist()):
@@ -87,7 +95,7 @@ def _max_entries(width: int, max_bytes: int) -> int:
 def _gathered(rows: list[int], found: list[_Hit]) -> CacheHits:
     """Return copies of at least one hit; ``rows`` are the rows of the lookup that were found."""
     entries = Entries(
-        np.stack([hits.entries.vectors[row] for hits, row in found]),
+        stacked([hits.entries.vectors[row] for hits, row in found]),
         np.array([hits.entries.token_counts[row] for hits, row in found], np.int32),
         np.array([hits.entries.truncated[row] for hits, row in found], np.bool_),
     )

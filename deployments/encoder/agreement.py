@@ -17,6 +17,7 @@ SAME_MODEL = (
     "outputs",
     "labels",
     "activation",
+    "token_width",
 )
 """Facts that are equal in all pools of a model. Their number formats may differ: a backend chooses
 one whose vectors have a cosine of at least 0.999 to those in float32."""

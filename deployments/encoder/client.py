@@ -29,8 +29,8 @@ class RemoteEncoder(BatchingEncoder):
     """One pool of encoders as the pipeline's stage for one model.
 
     A call holds at most one batch of the replicas, which have loaded the model as ``info``, and its
-    answer at most `GATHERED_BYTES` of vectors. Unless the pool is ``alone``, a call fails when the
-    pool has no replica, instead of waiting for one.
+    answer at most `GATHERED_BYTES` of vectors; token vectors of a batch may be more. Unless the
+    pool is ``alone``, a call fails when the pool has no replica, instead of waiting for one.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class RemoteEncoder(BatchingEncoder):
         self._client = HandleClient(pool.deployment, handle)
         self._pool = pool
         self._model = model
-        self._width = info.width
+        self._info = info
         self._alone = alone
         super().__init__(
             self._call,
@@ -55,6 +55,7 @@ class RemoteEncoder(BatchingEncoder):
                 max_items=min(batching.max_items, message_size.rows_within(info.width)),
                 bulk_delay_s=batching.bulk_delay_s,
             ),
+            first=info.outputs[0],
             slots=lambda: pool.stage.concurrent_calls(
                 worth_tokens=WORTH_TOKENS, replicas=running_replicas(handle)
             ),
@@ -63,6 +64,9 @@ class RemoteEncoder(BatchingEncoder):
 
     async def _call(self, tokens: TokenBatch, context: BatchContext) -> Encoded:
         pool, count, requests = self._pool, len(tokens.ids), current_contexts()
+        answer_bytes = 4 * self._info.width * len(tokens)
+        if tokens.kinds:
+            answer_bytes = message_size.outputs_bytes(self._info, tokens.kinds, len(tokens), count)
         call = self._client.call(
             "encode",
             self._model,
@@ -70,7 +74,7 @@ class RemoteEncoder(BatchingEncoder):
             context.priority,
             context.deadline,
             *((requests,) if requests else ()),
-            size=4 * max(len(tokens) * self._width, count),
+            size=max(answer_bytes, 4 * count),
             deadline=context.deadline,
         )
         pool.tracker.called(count)

@@ -19,8 +19,9 @@ from embedder.core.deadline import Deadline
 from embedder.core.errors import ConfigurationError, DeadlineExceeded
 from embedder.core.protocols import Encoding
 from embedder.core.types import Encoded, ModelInfo, Priority, TokenBatch
+from embedder.inference.device_thread import device_thread
 from embedder.inference.loading import load_model
-from embedder.inference.local import LocalEncoder, device_thread
+from embedder.inference.local import LocalEncoder
 from embedder.settings.model import ModelSettings
 
 logger = logging.getLogger("ray.serve")

@@ -10,6 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from embedder.core.entries.blobs import ASSUMED_BYTES
+from embedder.core.outputs import OutputKind
+from embedder.core.types import ModelInfo
 from embedder.index.contract.points import PointField, Points, Query
 from embedder.index.contract.texts import TextQuery
 
@@ -38,6 +41,9 @@ CONTENT_BYTES = {"text": 1024, "metadata": 256}
 POINT_BYTES = 128
 """Estimated bytes of an id, a score, and the pickled record around them."""
 
+SPARSE_BYTES = 2048
+"""Estimated bytes of a sparse row: 256 weights with their ids, as SPLADE gives a paragraph."""
+
 TYPICAL_WIDTH = 1024
 """Assumed width of vectors when the collection's width is unknown."""
 
@@ -65,5 +71,19 @@ def records_bytes(count: int, include: Sequence[PointField], width: int = TYPICA
 
 
 def rows_within(width: int, max_bytes: int = GATHERED_BYTES) -> int:
-    """Return how many vectors of this width with their keys fit into a size; at least one."""
-    return max(1, max_bytes // (4 * width + POINT_BYTES))
+    """Return how many vectors of this width with their keys fit into a size; at least one.
+
+    Width 0 means rows of different lengths, whose size is assumed.
+    """
+    return max(1, max_bytes // ((4 * width or ASSUMED_BYTES) + POINT_BYTES))
+
+
+def outputs_bytes(info: ModelInfo, kinds: Sequence[OutputKind], inputs: int, tokens: int) -> int:
+    """Return the estimated bytes of the rows of these kinds, of so many inputs and tokens."""
+    sizes = {
+        OutputKind.DENSE: 4 * info.width * inputs,
+        OutputKind.SCORES: 4 * info.width * inputs,
+        OutputKind.SPARSE: SPARSE_BYTES * inputs,
+        OutputKind.TOKENS: 4 * info.token_width * tokens,
+    }
+    return sum(map(sizes.__getitem__, kinds))

@@ -12,9 +12,11 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedder.cache.archive_format import (
     FIXED_BYTES,
@@ -28,6 +30,7 @@ from embedder.cache.archive_format import (
     encode_part,
 )
 from embedder.cache.store.records import Records
+from embedder.core.entries.blobs import RAGGED
 from embedder.core.errors import ArchiveError
 from embedder.core.private_files import make_folder, sync, write_durably
 
@@ -61,6 +64,7 @@ def write_archive(
             count=sum(part.count for part in parts),
             models=tuple(models),
             parts=tuple(parts),
+            format=2 if any(part.width == RAGGED for part in parts) else 1,
         )
         write_durably(unfinished / MANIFEST, manifest.model_dump_json(indent=2).encode())
         sync(unfinished)
@@ -116,14 +120,25 @@ def records_of(path: Path, manifest: Manifest, *, clock: Clock = time.time) -> I
 def _gathered(records: Iterable[Records]) -> Iterator[Records]:
     """Yield records of one width of about `PART_BYTES`, as soon as they are complete."""
     waiting: dict[int, list[Records]] = defaultdict(list)
+    sizes: dict[int, int] = defaultdict(int)
     for batch in records:
-        count = max(1, PART_BYTES // (4 * batch.width + FIXED_BYTES))
-        for start in range(0, len(batch), count):
-            waiting[batch.width].append(batch.view(slice(start, start + count)))
-            if sum(map(len, waiting[batch.width])) >= count:
-                yield Records.concatenate(waiting.pop(batch.width))
+        width = batch.width
+        ends = np.cumsum(batch.entries.sizes + FIXED_BYTES)
+        for rows in _cut(ends):
+            waiting[width].append(batch.view(rows))
+            sizes[width] += int(ends[rows.stop - 1] - (ends[rows.start - 1] if rows.start else 0))
+            if sizes[width] >= PART_BYTES:
+                sizes[width] = 0
+                yield Records.concatenate(waiting.pop(width))
     for rest in waiting.values():
         yield Records.concatenate(rest)
+
+
+def _cut(ends: NDArray[np.int64]) -> Iterator[slice]:
+    """Yield runs of rows, given the last byte of each; a run ends where a part is full."""
+    cuts = np.flatnonzero(np.diff((ends - 1) // PART_BYTES)) + 1
+    bounds = [0, *cuts.tolist(), len(ends)]
+    return (slice(*bound) for bound in pairwise(bounds) if bound[0] < bound[1])
 
 
 def _write_part(folder: Path, number: int, records: Records) -> Part:

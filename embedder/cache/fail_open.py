@@ -14,6 +14,7 @@ from functools import partial
 
 from embedder.cache.store.circuit_breaker import CircuitBreaker, CircuitState
 from embedder.core.deadline import Deadline
+from embedder.core.entries.blobs import ASSUMED_BYTES
 from embedder.core.entries.cache_hits import CacheHits
 from embedder.core.entries.entries import Entries
 from embedder.core.protocols import Caching
@@ -86,7 +87,7 @@ class FailOpenCache:
 
     async def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:
         """Return the hits of the cache, or none if it does not answer in time."""
-        seconds = self._timeout_s * (1 + len(keys) * width * 4 / TIMEOUT_BYTES)
+        seconds = self._timeout_s * (1 + len(keys) * (4 * width or ASSUMED_BYTES) / TIMEOUT_BYTES)
         hits = await self._circuit.run(partial(self._cache.get_many, keys, width), seconds)
         return CacheHits.empty(width) if hits is None else hits
 
@@ -99,7 +100,9 @@ class FailOpenCache:
             self._dropped += 1
             return
         self._waiting.append((keys, entries))
-        self._waiting_bytes += entries.vectors.nbytes
+        self._waiting_bytes += (
+            entries.vectors.nbytes if entries.vectors.ndim == 2 else entries.nbytes
+        )
         if self._sending is None or self._sending.done():
             self._sending = asyncio.get_running_loop().create_task(self._send_waiting())
 
@@ -108,7 +111,7 @@ class FailOpenCache:
         while self._waiting:
             by_width: dict[int, list[tuple[Sequence[bytes], Entries]]] = defaultdict(list)
             for keys, entries in self._waiting:
-                by_width[entries.vectors.shape[1]].append((keys, entries))
+                by_width[entries.width].append((keys, entries))
             self._in_flight = len(self._waiting)
             self._waiting, self._waiting_bytes = [], 0
             try:

@@ -1,6 +1,7 @@
 """The cache in memory: exact LRU eviction, a time to live, and a budget in bytes.
 
-Rows of `Entries` are kept under 32-byte keys, those of each width in a slab. Not thread-safe: each
+Rows of `Entries` are kept under 32-byte keys, those of each width in a slab, and rows of different
+lengths in another. Not thread-safe: each
 process calls its cache from one event loop.
 """
 
@@ -8,38 +9,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.cache.key_table import Slots, Words, keys_of, words_of
-from embedder.cache.slab import Slab, entry_bytes
+from embedder.cache.slab import (
+    MAX_ENTRY_BYTES,
+    MAX_ENTRY_SHARE,
+    RaggedSlab,
+    Slab,
+    entry_bytes,
+    entry_sizes,
+)
 from embedder.cache.store.records import FOREVER, TAG_BYTES, Records
 from embedder.core.entries.cache_hits import CacheHits
 from embedder.core.entries.entries import Entries
-
-MAX_ENTRY_SHARE = 0.01
-"""Largest share of the budget that one entry may take; a larger one would evict too many."""
+from embedder.measurements.cache import CacheStats
 
 BATCH = 4096
 """Entries that are put at once; a slab has room for that many above the budget."""
-
-
-@dataclass(slots=True)
-class CacheStats:
-    """Counters since the start, and what the cache holds now.
-
-    Expired entries count as held until they are asked for.
-    """
-
-    hits: int = 0
-    misses: int = 0
-    expired: int = 0
-    evicted: int = 0
-    rejected: int = 0
-    entries: int = 0
-    bytes: int = 0
 
 
 class MemoryCache:
@@ -102,8 +91,11 @@ class MemoryCache:
         ``ttls_s`` shortens the time to live of each entry. If a key occurs twice, its last entry
         is stored.
         """
-        if not self._accepts(keys, entries):
-            return
+        small = self._small(entries)
+        if not small.all():
+            rows = np.flatnonzero(small)
+            keys, entries = [keys[row] for row in rows.tolist()], entries.take(rows)
+            ttls_s = None if ttls_s is None else ttls_s[rows]
         last = {key: row for row, key in enumerate(keys)}
         if len(last) < len(keys):
             rows = np.fromiter(last.values(), np.intp, len(last))
@@ -120,20 +112,18 @@ class MemoryCache:
         Records come newest first; they are stored while the budget has room. Return the number of
         stored records.
         """
-        if not self._accepts(records.keys, records.entries):
-            return 0
-        width = records.width
-        room = (self.max_bytes - self.stats.bytes) // entry_bytes(width)
         words = words_of(records.keys)
-        absent = records.ttls_s > 0
+        absent = self._small(records.entries) & (records.ttls_s > 0)
         for slab in self._slabs.values():
             absent &= slab.table.find(words) < 0
         first = {key: row for row, key in reversed(list(enumerate(records.keys)))}
         taken = np.array(sorted(first.values()), np.intp)
-        taken = taken[absent[taken]][: max(0, room)]
+        taken = taken[absent[taken]]
+        total = np.cumsum(entry_sizes(records.entries)[taken])
+        taken = taken[total <= self.max_bytes - self.stats.bytes]
         for start in range(0, len(taken), BATCH):
             rows = taken[start : start + BATCH]
-            slab = self._slab(width)
+            slab = self._slab(records.width)
             slots = self._write(slab, words[rows], records.entries.take(rows), records.ttls_s[rows])
             self._first_tick -= len(rows)
             slab.recency.use_before(slots, self._first_tick)
@@ -174,17 +164,17 @@ class MemoryCache:
         self.stats.entries = self.stats.bytes = 0
         return count
 
-    def _accepts(self, keys: Sequence[bytes], entries: Entries) -> bool:
-        """Tell whether entries of this width are small enough; count them if not."""
-        if entry_bytes(entries.vectors.shape[1]) <= self.max_bytes * MAX_ENTRY_SHARE:
-            return True
-        self.stats.rejected += len(keys)
-        return False
+    def _small(self, entries: Entries) -> NDArray[np.bool_]:
+        """Tell which entries are small enough; count the others."""
+        most = min(self.max_bytes * MAX_ENTRY_SHARE, MAX_ENTRY_BYTES)
+        small: NDArray[np.bool_] = entry_sizes(entries) <= most
+        self.stats.rejected += len(small) - int(np.count_nonzero(small))
+        return small
 
     def _put(
         self, keys: Sequence[bytes], entries: Entries, ttls_s: NDArray[np.float64] | None
     ) -> None:
-        slab, words = self._slab(entries.vectors.shape[1]), words_of(keys)
+        slab, words = self._slab(entries.width), words_of(keys)
         for other in list(self._slabs.values()):
             if other is not slab:
                 slots = other.table.find(words)
@@ -195,18 +185,20 @@ class MemoryCache:
         """Return the slab of a width; make it if there is none."""
         slab = self._slabs.get(width)
         if slab is None:
-            slab = self._slabs[width] = Slab(width, self.max_bytes // entry_bytes(width) + BATCH)
+            capacity = self.max_bytes // entry_bytes(width) + BATCH
+            slab = Slab(width, capacity) if width else RaggedSlab(capacity)
+            self._slabs[width] = slab
         return slab
 
     def _write(
         self, slab: Slab, words: Words, entries: Entries, ttls_s: NDArray[np.float64] | None
     ) -> Slots:
         """Write the entries of distinct keys with their times; return their slots."""
-        before, now = slab.count, self._clock()
+        count, size, now = slab.count, slab.bytes, self._clock()
         lives_s = self._ttl_s if ttls_s is None else np.minimum(ttls_s, self._ttl_s)
         slots = slab.write(words, entries, now, now + lives_s)
-        self.stats.entries += slab.count - before
-        self.stats.bytes += (slab.count - before) * slab.entry_bytes
+        self.stats.entries += slab.count - count
+        self.stats.bytes += slab.bytes - size
         return slots
 
     def _use(self, slab: Slab, slots: Slots) -> None:
@@ -218,8 +210,7 @@ class MemoryCache:
         """Remove the least recently used entries, over all widths, until the budget is kept."""
         while (over := self.stats.bytes - self.max_bytes) > 0:
             slab, before = self._oldest()
-            count = -(-over // slab.entry_bytes)
-            self.stats.evicted += self._forget(slab, slab.recency.oldest(count, before))
+            self.stats.evicted += self._forget(slab, slab.oldest(over, before))
 
     def _oldest(self) -> tuple[Slab, int | None]:
         """Return the slab of the least recently used entry.
@@ -241,8 +232,9 @@ class MemoryCache:
 
     def _free(self, slab: Slab, slots: Slots) -> None:
         """Remove the entries at distinct slots; release the memory of an empty slab."""
+        size = slab.bytes
         slab.free(slots)
         self.stats.entries -= len(slots)
-        self.stats.bytes -= len(slots) * slab.entry_bytes
+        self.stats.bytes += slab.bytes - size
         if not slab.count:
             self._slabs.pop(slab.width, None)

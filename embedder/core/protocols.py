@@ -26,7 +26,10 @@ class Encoding(Protocol):
     async def encode(
         self, tokens: TokenBatch, *, priority: Priority, deadline: Deadline
     ) -> Encoded:
-        """Return pooled vectors float32[n, width] before normalization, in order, and timings."""
+        """Return the rows of the kinds that the tokens ask for, in order, and timings.
+
+        Dense vectors are float32[n, width], pooled and not normalized.
+        """
 
 
 class Caching(Protocol):

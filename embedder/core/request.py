@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.core.types import InputType, Priority, Timings, Truncate, Vectors
+from embedder.core.outputs import OutputKind
+from embedder.core.types import InputType, Priority, Rows, Timings, Truncate, Vectors
 
 
 class PromptedText(str):
@@ -84,6 +85,22 @@ class Scores:
     model: str
     timings: Timings = field(default_factory=Timings)
     labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """The rows of each kind that was asked for, one per input, in order.
+
+    Dense vectors are as the options say, scores after the activation. ``cached`` counts the
+    distinct inputs of which the cache had every kind; the rest is as in `Embeddings`.
+    """
+
+    rows: Mapping[OutputKind, Rows]
+    token_counts: NDArray[np.int32]
+    truncated: NDArray[np.bool_]
+    cached: int
+    model: str
+    timings: Timings = field(default_factory=Timings)
 
 
 def concatenate(parts: Sequence[Embeddings]) -> Embeddings:

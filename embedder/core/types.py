@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,19 +60,25 @@ class TokenBatch:
     """Token ids of n inputs without padding: int32[total], with ``lengths`` int32[n].
 
     ``types`` int8[total] has the token types of pairs and of texts for a multi-vector model, and
-    `KNOWN_TYPE` for every token of other inputs. None: no input has types.
+    `KNOWN_TYPE` for every token of other inputs. None: no input has types. ``kinds`` are the
+    results that are asked of the inputs, in the order of `OutputKind`; (): the first output.
     """
 
     ids: NDArray[np.int32]
     lengths: NDArray[np.int32]
     types: NDArray[np.int8] | None = None
+    kinds: tuple[OutputKind, ...] = ()
 
     @classmethod
-    def of(cls, rows: Sequence[Sequence[int] | TokenRow | PairRow]) -> TokenBatch:
+    def of(
+        cls,
+        rows: Sequence[Sequence[int] | TokenRow | PairRow],
+        kinds: tuple[OutputKind, ...] = (),
+    ) -> TokenBatch:
         """Pack rows of token ids, and of pairs."""
         lengths = np.fromiter(map(len, rows), dtype=np.int32, count=len(rows))
         if not rows:
-            return cls(np.empty(0, np.int32), lengths)
+            return cls(np.empty(0, np.int32), lengths, None, kinds)
         types = None
         if PairRow in map(type, rows):
             parts = [
@@ -82,7 +88,7 @@ class TokenBatch:
             types = np.concatenate(parts)
             rows = [row.ids if isinstance(row, PairRow) else row for row in rows]
         ids = np.concatenate([np.asarray(row, dtype=np.int32) for row in rows])
-        return cls(ids, lengths, types)
+        return cls(ids, lengths, types, kinds)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -105,7 +111,7 @@ class TokenBatch:
         if len(rows) == count and np.array_equal(rows, np.arange(count)):
             return self
         items = self.items()
-        return TokenBatch.of([items[row] for row in rows])
+        return TokenBatch.of([items[row] for row in rows], self.kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +136,20 @@ class ReplicaLoad:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Vectors float32[n, d], the longest wait of a row before its batch, and the longest batch."""
+    """Vectors float32[n, d], the longest wait of a row before its batch, and the longest batch.
 
-    vectors: Vectors
+    The rows of sparse weights and of token vectors come as bytes, object[n]. ``others`` are those
+    of the further kinds that the tokens ask for, in their order.
+    """
+
+    vectors: NDArray[Any]
     queue_s: float
     inference_s: float
     load: ReplicaLoad | None = None
     """None if this process computed the vectors."""
     batches: tuple[SpanContext, ...] = ()
     """The spans of the batches, if a traced request is in them."""
+    others: tuple[NDArray[Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from embedder.batching.work_meter import WorkMeter
 from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import ModelNotFound, Unavailable
 from embedder.core.types import Encoded, ModelInfo, Priority, ReplicaLoad, TokenBatch
+from embedder.inference.device_thread import device_thread
 from embedder.inference.loading import load_model
-from embedder.inference.local import LocalEncoder, device_thread
+from embedder.inference.local import LocalEncoder
 from embedder.inference.residency import ModelState
 from embedder.inference.stage_pool import StagePool
 from embedder.measurements.batches import BatchHistograms

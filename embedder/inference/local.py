@@ -6,17 +6,15 @@ The deployments of the service use the same classes.
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
-import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedder.backends.protocol import Backend
 from embedder.batching.packing import Budget
@@ -26,6 +24,8 @@ from embedder.chunking.request import Chunk, ChunkOptions
 from embedder.chunking.texts import split_texts
 from embedder.chunking.units import Offsets
 from embedder.core.deadline import Deadline
+from embedder.core.entries.blobs import blobs_of
+from embedder.core.outputs import OutputKind, RaggedRows
 from embedder.core.tracing import step
 from embedder.core.types import Encoded, Input, TokenBatch, Tokenized, Truncate
 from embedder.core.utf8 import encode
@@ -40,11 +40,6 @@ T = TypeVar("T")
 
 THREADS = 4
 """Threads of a tokenizer; each of them can use every core."""
-
-LOW_PRIORITY_NICENESS = 4
-"""Niceness added to a low-priority thread, which then gets less than half the usual CPU share."""
-
-MAX_NICENESS = 19
 
 
 class LocalTokenizer:
@@ -175,7 +170,12 @@ class LocalEncoder(BatchingEncoder):
             padded=loaded.backend.padded,
             bulk_delay_s=settings.bulk_delay_s,
         )
-        super().__init__(self._compute, budget=budget, slots=loaded.backend.max_concurrency)
+        super().__init__(
+            self._compute,
+            budget=budget,
+            first=loaded.info.outputs[0],
+            slots=loaded.backend.max_concurrency,
+        )
 
     async def compute_largest_batch(self) -> None:
         """Compute one batch that fills the current budget, and discard the result."""
@@ -217,25 +217,18 @@ async def _compute(
 def _timed(backend: Backend, tokens: TokenBatch, submitted_s: float) -> Encoded:
     """Compute in the device's thread; the time until it was free counts as waiting."""
     started_s = time.monotonic()
-    vectors = backend.encode(tokens)
-    return Encoded(vectors, started_s - submitted_s, time.monotonic() - started_s)
+    vectors, *others = _rows(backend, tokens)
+    inference_s = time.monotonic() - started_s
+    return Encoded(vectors, started_s - submitted_s, inference_s, others=tuple(others))
 
 
-def device_thread(*, low_priority: bool = False) -> ThreadPoolExecutor:
-    """Return the thread that computes for all encoders that share a device.
-
-    With ``low_priority`` the thread yields the cores: answering a request needs little time but
-    needs it at once, and a batch only takes slightly longer.
-    """
-    return ThreadPoolExecutor(
-        1, thread_name_prefix="device", initializer=_lower_priority if low_priority else None
-    )
-
-
-def _lower_priority() -> None:
-    """Raise the niceness of this thread and of the threads that it starts."""
-    # On other systems niceness belongs to the whole process.
-    if sys.platform == "linux":
-        thread = threading.get_native_id()
-        niceness = os.getpriority(os.PRIO_PROCESS, thread) + LOW_PRIORITY_NICENESS
-        os.setpriority(os.PRIO_PROCESS, thread, min(niceness, MAX_NICENESS))
+def _rows(backend: Backend, tokens: TokenBatch) -> list[NDArray[Any]]:
+    """Return the rows of each kind that the tokens ask for."""
+    kinds = tokens.kinds or backend.outputs[:1]
+    if kinds in ((OutputKind.DENSE,), (OutputKind.SCORES,)):
+        return [backend.encode(tokens)]
+    found = backend.compute(tokens, kinds)
+    return [
+        blobs_of(rows) if isinstance(rows, RaggedRows) else rows
+        for rows in map(found.__getitem__, kinds)
+    ]

@@ -39,6 +39,7 @@ async def encode_in_chunks(
         np.concatenate([chunk.vectors for chunk in encoded]),
         max(chunk.queue_s for chunk in encoded),
         max(chunk.inference_s for chunk in encoded),
+        others=tuple(map(np.concatenate, zip(*(chunk.others for chunk in encoded), strict=True))),
     )
 
 
@@ -52,7 +53,7 @@ def split(tokens: TokenBatch, max_tokens: int) -> list[TokenBatch]:
     at, count = ends[cuts - 1], len(cuts) + 1
     ids, lengths = np.split(tokens.ids, at), np.split(tokens.lengths, cuts)
     types = [None] * count if tokens.types is None else np.split(tokens.types, at)
-    return list(map(TokenBatch, ids, lengths, types))
+    return list(map(TokenBatch, ids, lengths, types, [tokens.kinds] * count))
 
 
 async def _encode(

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from embedder.cache.store.records import KEY_BYTES, TAG_BYTES
+from embedder.core.outputs import OutputKind
 from embedder.core.pairs import Pair
 from embedder.core.types import Input, ModelInfo, Truncate
 from embedder.core.utf8 import encode
@@ -35,17 +36,27 @@ class Fingerprinter:
             _tuple_of(_description(model)), digest_size=KEY_BYTES - TAG_BYTES
         )
 
-    def keys(self, inputs: Sequence[Input], *, prompt: str, truncate: Truncate) -> list[bytes]:
+    def keys(
+        self,
+        inputs: Sequence[Input],
+        *,
+        prompt: str,
+        truncate: Truncate,
+        kind: OutputKind = OutputKind.DENSE,
+    ) -> list[bytes]:
         """Return the 32-byte key of every input of one request.
 
-        The 24 bytes after the tag are hashed from the model, the end that is cut, the prompt and
-        the input.
+        The 24 bytes after the tag are hashed from the model, the end that is cut, the prompt, the
+        kind of result and the input.
 
         Raises:
             InvalidInput: the prompt or a text has a lone surrogate, which UTF-8 cannot encode.
         """
         start = self._start.copy()
         start.update(_tuple_of(truncate.value.encode(), encode("prompt", prompt)))
+        if kind is not OutputKind.DENSE:
+            # An input begins with a letter, a kind with its length: neither is part of the other.
+            start.update(_tuple_of(kind.value.encode()))
         keys = []
         for row, item in enumerate(inputs):
             key = start.copy()

@@ -8,7 +8,8 @@ are computed once. A failing computation fails only the requests that wait for i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,9 @@ from numpy.typing import NDArray
 from embedder.core.deadline import NEVER, Deadline
 from embedder.core.entries.distinct_inputs import DistinctInputs
 from embedder.core.entries.entry_results import EntryResults
-from embedder.core.errors import DeadlineExceeded, InvalidInput
+from embedder.core.errors import DeadlineExceeded
 from embedder.core.outputs import OutputKind
-from embedder.core.request import Embeddings, EmbedOptions, Scores
+from embedder.core.request import Embeddings, EmbedOptions, Outputs, Scores
 from embedder.core.tracing import step
 from embedder.core.types import Input, ModelInfo, Priority
 from embedder.core.vectors import activate, check_dimensions, truncate_and_normalize
@@ -26,6 +27,7 @@ from embedder.models.prompts import select_prompt
 from embedder.pipeline.admission_control import AdmissionControl
 from embedder.pipeline.fingerprint import Fingerprinter
 from embedder.pipeline.input_checks import check_inputs
+from embedder.pipeline.kinds.outputs import check_kinds, outputs_of, wrong_output
 from embedder.pipeline.single_flight import Computation, SingleFlight
 from embedder.pipeline.stage_executor import StageExecutor, Stages
 from embedder.settings.model import LimitSettings
@@ -77,7 +79,7 @@ class Pipeline:
         """
         with step("embed") as span:
             if OutputKind.DENSE not in self.model.outputs:
-                raise _wrong_output(self.model, OutputKind.DENSE)
+                raise wrong_output(self.model, OutputKind.DENSE)
             check_dimensions(options.dimensions, self.model)
             prompt = select_prompt(options, self.model)
             results, rows = await self._entries(inputs, prompt, options, deadline)
@@ -117,7 +119,7 @@ class Pipeline:
         """
         with step("score") as span:
             if OutputKind.SCORES not in self.model.outputs:
-                raise _wrong_output(self.model, OutputKind.SCORES)
+                raise wrong_output(self.model, OutputKind.SCORES)
             results, rows = await self._entries(inputs, "", options, deadline, pairs=True)
             entries, model = results.entries, self.model
             scores = activate(entries.vectors, "identity" if raw else model.activation)
@@ -129,6 +131,35 @@ class Pipeline:
                 scores[rows], counts, cut, cached, model.name, results.timings, model.labels
             )
 
+    async def outputs(
+        self,
+        inputs: Sequence[Input],
+        kinds: Collection[OutputKind],
+        options: EmbedOptions = DEFAULTS,
+        deadline: Deadline = NEVER,
+    ) -> Outputs:
+        """Compute results of several kinds by ``deadline``, each input in one pass.
+
+        With scores among them, inputs may be pairs, and no prompt applies.
+
+        Raises:
+            InvalidInput: an input, an option or a kind is invalid, or the model lacks one.
+            Overloaded, Unavailable, BackendFailure: as `embed`.
+        """
+        with step("outputs") as span:
+            wanted = check_kinds(kinds, self.model)
+            if OutputKind.DENSE in wanted:
+                check_dimensions(options.dimensions, self.model)
+            scores = OutputKind.SCORES in wanted
+            prompt = "" if scores else select_prompt(options, self.model)
+            results, rows = await self._entries(
+                inputs, prompt, options, deadline, pairs=scores, kinds=wanted
+            )
+            answer = outputs_of(self.model, wanted, results, rows, options)
+            tokens = int(answer.token_counts.sum())
+            span.set(model=answer.model, texts=len(inputs), tokens=tokens, cached=answer.cached)
+            return answer
+
     async def _entries(
         self,
         inputs: Sequence[Input],
@@ -137,8 +168,12 @@ class Pipeline:
         deadline: Deadline,
         *,
         pairs: bool = False,
+        kinds: tuple[OutputKind, ...] = (),
     ) -> tuple[EntryResults, NDArray[np.intp]]:
-        """Return the results of the distinct inputs, and which of them each input has."""
+        """Return the results of the distinct inputs, and which of the first kind each input has.
+
+        They come kind after kind; without ``kinds``, they are those of the first output.
+        """
         check_inputs(
             inputs,
             limits=self._limits,
@@ -147,8 +182,12 @@ class Pipeline:
             pairs=pairs,
         )
         truncate = options.truncate or self.model.truncation
-        keys = self._fingerprinter.keys(inputs, prompt=prompt, truncate=truncate)
+        first = kinds[0] if kinds else self.model.outputs[0]
+        keys = self._fingerprinter.keys(inputs, prompt=prompt, truncate=truncate, kind=first)
         distinct = DistinctInputs.of(keys, inputs, prompt, truncate)
+        if kinds and kinds != self.model.outputs[:1]:
+            of_kind = partial(self._fingerprinter.keys, inputs, prompt=prompt, truncate=truncate)
+            distinct = distinct.for_kinds({kind: of_kind(kind=kind) for kind in kinds})
         try:
             async with deadline.limit():
                 results = await self._results(distinct, options.priority)
@@ -158,10 +197,15 @@ class Pipeline:
 
     async def _results(self, distinct: DistinctInputs, priority: Priority) -> EntryResults:
         """Collect all results from the local cache and from computations."""
+        widths = self._executor.widths
         with step("cache") as span:
-            hits = self._cache.get_many(distinct.keys, self.model.width)
+            hits = (
+                self._cache.get_many(distinct.keys, widths.first)
+                if distinct.asked is None
+                else widths.look_up(self._cache, distinct)
+            )
             span.set(tier="local", texts=len(distinct.keys), hits=len(hits.rows))
-        results = EntryResults.of_hits(hits, len(distinct.keys), self.model.width)
+        results = EntryResults.of_hits(hits, len(distinct.keys), widths.first)
         self._inputs["local_cache"] += len(hits.rows)
         missing = results.missing()
         while missing:
@@ -204,10 +248,3 @@ class Pipeline:
         # Not in the coroutine: if it is cancelled before its first step, no `finally` runs.
         computation.task.add_done_callback(work.end)
         return computation
-
-
-def _wrong_output(model: ModelInfo, kind: OutputKind) -> InvalidInput:
-    outputs = " and ".join(output.value for output in model.outputs)
-    return InvalidInput(
-        "model", f"names {model.name!r}, which computes {outputs}, not {kind.value}"
-    )

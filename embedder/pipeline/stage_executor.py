@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedder.cache.hit_ratio import HitRatio
 from embedder.cache.memory import MemoryCache
 from embedder.cache.sharding import ShardedCache
 from embedder.core.deadline import Deadline
+from embedder.core.entries.blobs import RAGGED
 from embedder.core.entries.cache_hits import CacheHits
 from embedder.core.entries.distinct_inputs import DistinctInputs
 from embedder.core.entries.entries import Entries
@@ -23,6 +25,8 @@ from embedder.measurements.pipeline import PipelineStats
 from embedder.pipeline.admission_control import AdmittedTokens
 from embedder.pipeline.chunks import encode_in_chunks
 from embedder.pipeline.input_checks import check_tokens
+from embedder.pipeline.kinds.outputs import of_results
+from embedder.pipeline.kinds.widths import KindWidths
 from embedder.pipeline.token_estimate import TokenEstimate
 from embedder.settings.model import LimitSettings
 
@@ -52,6 +56,7 @@ class StageExecutor:
         timeout_s: float | None,
     ) -> None:
         self.token_estimate = TokenEstimate(model.max_tokens)
+        self.widths = KindWidths(model)
         self._model = model
         self._stages = stages
         self._limits = limits
@@ -61,11 +66,11 @@ class StageExecutor:
     async def run(self, distinct: DistinctInputs, work: AdmittedTokens) -> EntryResults:
         """Return the results for all keys, from the shared cache or computed by the model."""
         deadline, start_s = Deadline.after(self._timeout_s), time.monotonic()
-        stats = self._stages.stats
-        lookup, tokenizing = self._start_lookup(distinct.keys), None
+        stats, width = self._stages.stats, self.widths.first if distinct.asked is None else RAGGED
+        lookup, tokenizing = self._start_lookup(distinct), None
         try:
             if lookup is None:
-                hits = CacheHits.empty(self._model.width)
+                hits = CacheHits.empty(width)
             else:
                 # Tokenize in parallel with the lookup, which takes longer, unless a full hit is
                 # likely: then the call to the tokenizer would be wasted.
@@ -77,36 +82,59 @@ class StageExecutor:
                 self._hit_ratio.learn(len(hits.rows), len(distinct.keys))
                 stats.stage_seconds["cache"].observe(time.monotonic() - start_s)
                 stats.inputs["shared_cache"] += len(hits.rows)
-            results = EntryResults.of_hits(hits, len(distinct.keys), self._model.width)
+            results = EntryResults.of_hits(hits, len(distinct.keys), width)
             if misses := results.missing():
                 tokenized, seconds = await (tokenizing or self._tokenize(distinct, deadline))
-                rows, missing = np.array(misses, np.intp), distinct.subset(misses)
+                missing = distinct.subset(misses)
+                rows = np.array(distinct.inputs_of(misses) if distinct.asked else misses, np.intp)
                 tokens = tokenized.tokens.take(rows)
                 encoded = await self._encode(missing, tokens, deadline, work)
-                times = seconds, encoded.queue_s, encoded.inference_s
-                results.timings = Timings(*times)
-                stats.computed(len(misses), *times)
-                entries = Entries(encoded.vectors, tokens.lengths, tokenized.truncated[rows])
-                results.fill(misses, entries)
-                self._stages.shared_cache.put_later(missing.keys, entries)
+                results.timings = Timings(seconds, encoded.queue_s, encoded.inference_s)
+                stats.computed(len(misses), seconds, encoded.queue_s, encoded.inference_s)
+                cut = tokenized.truncated[rows]
+                results.fill(misses, self._shared(missing, encoded, tokens.lengths, cut))
         finally:
             for future in (lookup, tokenizing):
                 if future is not None:
                     future.cancel()
-        ttls_s = hits.ttls_of(len(distinct.keys))
-        self._stages.local_cache.put_many(distinct.keys, results.entries, ttls_s)
+        ttls_s, local = hits.ttls_of(len(distinct.keys)), self._stages.local_cache
+        if distinct.asked is None:
+            local.put_many(distinct.keys, results.entries, ttls_s)
+        else:
+            self.widths.put(local, distinct, results.entries, ttls_s)
         return results
 
-    def _start_lookup(self, keys: list[bytes]) -> asyncio.Future[CacheHits] | None:
+    def _shared(
+        self,
+        missing: DistinctInputs,
+        encoded: Encoded,
+        token_counts: NDArray[np.int32],
+        truncated: NDArray[np.bool_],
+    ) -> Entries:
+        """Send computed entries to the shared cache; return one for each result."""
+        cache = self._stages.shared_cache
+        entries = Entries(encoded.vectors, token_counts, truncated)
+        if missing.asked is None:
+            cache.put_later(missing.keys, entries)
+            return entries
+        entries = of_results(missing.asked, encoded, entries)
+        self.widths.put_later(cache, missing, entries)
+        return entries
+
+    def _start_lookup(self, distinct: DistinctInputs) -> asyncio.Future[CacheHits] | None:
         """Look the keys up in the shared cache, if there is one and a lookup is worth its cost."""
         cache = self._stages.shared_cache
-        if not cache or not self._hit_ratio.lookup_pays(len(keys)):
+        if not cache or not self._hit_ratio.lookup_pays(len(distinct.keys)):
             return None
-        return asyncio.ensure_future(self._look_up(keys))
+        return asyncio.ensure_future(self._look_up(distinct))
 
-    async def _look_up(self, keys: list[bytes]) -> CacheHits:
+    async def _look_up(self, distinct: DistinctInputs) -> CacheHits:
+        cache, widths, keys = self._stages.shared_cache, self.widths, distinct.keys
         with step("cache") as span:
-            hits = await self._stages.shared_cache.get_many(keys, self._model.width)
+            if distinct.asked is None:
+                hits = await cache.get_many(keys, widths.first)
+            else:
+                hits = await widths.look_up_shared(cache, distinct)
             span.set(tier="shared", texts=len(keys), hits=len(hits.rows))
             return hits
 
@@ -133,6 +161,8 @@ class StageExecutor:
             max_tokens=self._model.max_tokens,
             limits=self._limits,
         )
+        if missing.asked is not None:
+            tokens = replace(tokens, kinds=missing.asked.distinct_kinds)
         encoder, max_tokens = self._stages.encoder, self._model.max_batch_tokens
         total = int(tokens.lengths.sum())
         work.resize(total)

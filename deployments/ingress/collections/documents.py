@@ -10,8 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import orjson
-
 from deployments.ingress.collections.bodies import PointBody, StoredChunk, UpsertAnswer, UpsertBody
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.service.collection_model import connection_for
@@ -19,11 +17,10 @@ from deployments.ingress.service.service import Service
 from deployments.ingress.wire.chunking import Chunking, ranges, split
 from deployments.ingress.wire.field_names import rename_input_errors
 from deployments.ingress.wire.inputs import check_count
-from deployments.settings.service import IngressLimits
 from embedder.chunking.request import Chunk
 from embedder.chunking.texts import chunk_texts, naming_texts, row_of
 from embedder.core.deadline import Deadline
-from embedder.core.errors import InvalidInput, LimitExceeded
+from embedder.core.errors import InvalidInput
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Priority, Vectors
 from embedder.index.contract.checks import check_metadata
@@ -37,14 +34,10 @@ _POINT = re.compile(r"points\[(\d+)\]")
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """The documents of one request, as ``bodies`` with a text each.
-
-    ``metadata_bytes`` is the size of the metadata of each, of which every chunk has a copy.
-    """
+    """The documents of one request, as ``bodies`` with a text each."""
 
     bodies: Sequence[PointBody]
     texts: list[str]
-    metadata_bytes: list[int]
 
     @classmethod
     def of(cls, bodies: Sequence[PointBody]) -> Documents:
@@ -63,7 +56,7 @@ class Documents:
             texts.append(body.text)
         check_metadata([body.metadata for body in bodies])
         check_documents([body.id for body in bodies], [body.metadata for body in bodies])
-        return cls(bodies, texts, [len(orjson.dumps(body.metadata)) for body in bodies])
+        return cls(bodies, texts)
 
     async def upsert(
         self,
@@ -83,7 +76,7 @@ class Documents:
         async def upsert(collection: CollectionInfo | None) -> tuple[list[StoredChunk], int]:
             chunks = await self._split(collection, body.model, chunking, service, deadline)
             texts = [str(text) for text in chunk_texts(self.texts, chunks)]
-            self._check_size(chunks, service.settings.limits)
+            check_count("points", len(texts), service.settings.limits.max_points)
             with rename_input_errors("points", self._text_field), naming_texts(chunks):
                 answer, model = await service.embed_for(
                     collection, texts, OPTIONS, deadline, model=body.model
@@ -113,18 +106,6 @@ class Documents:
             return await split(
                 connection, self.texts, chunking, OPTIONS, limits=limits, deadline=deadline
             )
-
-    def _check_size(self, chunks: Sequence[Sequence[Chunk]], limits: IngressLimits) -> None:
-        """Check the number of chunks, and the metadata of all, which may far exceed the body.
-
-        Raises:
-            LimitExceeded: one of these is above its limit.
-        """
-        check_count("points", sum(map(len, chunks)), limits.max_points)
-        copies = sum(n * len(one) for n, one in zip(self.metadata_bytes, chunks, strict=True))
-        if copies > limits.max_body_bytes:
-            unit = "bytes of metadata in all chunks (max_body_bytes)"
-            raise LimitExceeded("points", unit, copies, limits.max_body_bytes)
 
     def _text_field(self, row: int) -> str:
         return f"points[{row}].text"

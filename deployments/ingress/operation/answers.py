@@ -17,10 +17,10 @@ from deployments.ingress.service.replicas import Problem
 from deployments.rpc.replica_name import ReplicaStats
 from embedder.batching.batcher import BatcherStats
 from embedder.cache.fail_open import SharedCacheState
-from embedder.cache.memory import CacheStats
 from embedder.index.contract.points import Metric
 from embedder.inference.encoder_pool import EncoderStats
 from embedder.inference.residency import LoadState, ModelState
+from embedder.measurements.cache import CacheStats
 from embedder.models.catalogue import model_names
 from embedder.pipeline.admission_control import AdmissionStats
 from embedder.pipeline.threads import QueueStats

@@ -1,4 +1,4 @@
-"""Records that move between the tiers of a cache: entries of one width with their times to live."""
+"""Records that move between the tiers of a cache: entries of one width with their times."""
 
 from __future__ import annotations
 
@@ -48,5 +48,5 @@ class Records:
 
     @property
     def width(self) -> int:
-        """Return the number of components of a vector."""
-        return int(self.entries.vectors.shape[1])
+        """Return the number of components of a vector, as `Entries.width`."""
+        return self.entries.width

@@ -21,6 +21,7 @@ import numpy as np
 from embedder.cache.store.protocol import StoreStats
 from embedder.cache.store.records import FOREVER, Records
 from embedder.cache.store.rows import pack, row_bytes, unpack
+from embedder.core.entries.blobs import RAGGED
 from embedder.core.entries.entries import Entries
 from embedder.core.errors import MissingExtra, StageUnavailable
 
@@ -34,6 +35,9 @@ CONNECT_S, ANSWER_S = 0.5, 1.0
 """Seconds for the server to connect and to answer; they also bound abandoned calls."""
 
 _SCAN_KEYS = 1000
+
+_SENT_BYTES = 8 * 2**20
+"""Rows that are sent together; the client copies them before."""
 
 
 class RedisStore:
@@ -81,14 +85,13 @@ class RedisStore:
         if keys:
             with self._reporting():
                 values = self._connected().mget([PREFIX + key for key in keys])
-        size = row_bytes(width)
+        size = None if width == RAGGED else row_bytes(width)
         answers = zip(keys, values, strict=False)
-        rows = [(key, row) for key, row in answers if row and len(row) == size]
+        rows = [(key, row) for key, row in answers if row and size in (None, len(row))]
         unpacked = unpack([key for key, _ in rows], [row for _, row in rows], self._clock())
         self.stats.corrupt += unpacked.corrupt
-        if not unpacked.records:
-            return Records([], Entries.allocate(0, width), np.empty(0))
-        return unpacked.records[0]
+        found = [records for records in unpacked.records if records.width == width]
+        return found[0] if found else Records([], Entries.allocate(0, width), np.empty(0))
 
     def put_many(self, records: Records) -> None:
         """Set the records, each with its remaining time to live.
@@ -96,13 +99,17 @@ class RedisStore:
         Raises:
             StageUnavailable: some or all records are not stored.
         """
-        rows, size = pack(records, self._clock()), row_bytes(records.width)
+        rows = pack(records, self._clock())
         with self._reporting():
-            pipeline = self._connected().pipeline(transaction=False)
-            for at, (key, ttl_s) in enumerate(zip(records.keys, records.ttls_s, strict=True)):
+            pipeline, waiting = self._connected().pipeline(transaction=False), 0
+            for key, row, ttl_s in zip(records.keys, rows, records.ttls_s, strict=True):
                 if ttl_s > 0:
                     ttl_ms = None if ttl_s == FOREVER else max(1, math.floor(ttl_s * 1000))
-                    pipeline.set(PREFIX + key, rows[at * size : (at + 1) * size], px=ttl_ms)
+                    pipeline.set(PREFIX + key, row, px=ttl_ms)
+                    waiting += len(row)
+                if waiting > _SENT_BYTES:
+                    pipeline.execute()
+                    waiting = 0
             pipeline.execute()
 
     def purge(self, tag: bytes) -> None:

@@ -12,34 +12,24 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from embedder.cache.store.protocol import StoreStats
-from embedder.cache.store.records import KEY_BYTES, TAG_BYTES, Records
-from embedder.cache.store.rows import pack, row_bytes, unpack
+from embedder.cache.store.records import Records
+from embedder.cache.store.rows import unpack
 from embedder.cache.store.sqlite_file import SqliteFile
+from embedder.cache.store.sqlite_rows import (
+    OLDEST,
+    PURGE,
+    SCHEMA,
+    append,
+    append_records,
+    is_valid,
+    purged_rows,
+    read,
+)
 
 CHUNK_ROWS = 512
 """Rows per read: storing them in memory blocks the event loop only briefly."""
-
-_SCHEMA = (
-    # A row without a value deletes its key. Numbers have no gaps: the ends give the count.
-    "CREATE TABLE entries (number INTEGER PRIMARY KEY, key BLOB NOT NULL, value BLOB)",
-    "CREATE TABLE models (name TEXT PRIMARY KEY, tag BLOB NOT NULL) WITHOUT ROWID",
-    # All rows of these models up to a number are outdated.
-    "CREATE TABLE purged (tag BLOB PRIMARY KEY, upto INTEGER NOT NULL) WITHOUT ROWID",
-)
-
-# One statement for all rows of a chunk, cut out of their concatenation: each statement waits for
-# the GIL, and a busy thread releases it slowly. Without values all values are NULL.
-_APPEND = (
-    "WITH RECURSIVE row (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM row WHERE n + 1 < :count)"
-    " INSERT INTO entries SELECT :last + 1 + n, substr(:keys, n * :key_size + 1, :key_size),"
-    " substr(:values, n * :size + 1, :size) FROM row"
-)
-_READ = "SELECT number, key, value FROM entries WHERE number < ? ORDER BY number DESC LIMIT ?"
-_OLDEST = "SELECT number, key FROM entries ORDER BY number LIMIT ?"
-_PURGE = "INSERT OR REPLACE INTO purged VALUES (?, ?)"
 
 
 class SqliteStore:
@@ -47,7 +37,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
         self.stats = StoreStats()
-        self._file = SqliteFile(path, _SCHEMA)
+        self._file = SqliteFile(path, SCHEMA)
         self._clock = clock
         self._last = 0
         """The number of the newest row; numbers are not reused."""
@@ -93,7 +83,7 @@ class SqliteStore:
         if not keys:
             return
         with self._file.transaction() as connection:
-            connection.execute(_APPEND, _rows(self._last, keys))
+            append(connection, self._last, keys)
         self._last += len(keys)
         self._count()
         if self._unread:
@@ -125,7 +115,7 @@ class SqliteStore:
             former = dict(connection.execute("SELECT name, tag FROM models").fetchall())
             served = {**former, **{name.encode(): tag for name, tag in models.items()}}
             for tag in set(former.values()) - set(served.values()):
-                connection.execute(_PURGE, (tag, self._last))
+                connection.execute(PURGE, (tag, self._last))
             connection.executemany("INSERT OR REPLACE INTO models VALUES (?, ?)", models.items())
 
     def purge(self, tag: bytes) -> None:
@@ -135,7 +125,7 @@ class SqliteStore:
             StageUnavailable: nothing has changed.
         """
         with self._file.transaction() as connection:
-            connection.execute(_PURGE, (tag, self._last))
+            connection.execute(PURGE, (tag, self._last))
 
     def clear(self) -> None:
         """Replace the file by an empty one.
@@ -155,9 +145,9 @@ class SqliteStore:
             StageUnavailable: the file cannot be read.
         """
         with self._file.reading() as connection:
-            rows = connection.execute(_OLDEST, (count,)).fetchall()
-            purged = _purged(connection)
-        keys = [key for number, key in rows if _is_valid(number, key, purged)]
+            rows = connection.execute(OLDEST, (count,)).fetchall()
+            purged = purged_rows(connection)
+        keys = [key for number, key in rows if is_valid(number, key, purged)]
         return (rows[-1][0] if rows else 0), keys
 
     def renew(self, upto: int, records: Sequence[Records]) -> None:
@@ -180,17 +170,15 @@ class SqliteStore:
                 connection.execute("DELETE FROM entries WHERE number <= ?", (upto,))
                 connection.execute("DELETE FROM purged WHERE upto <= ?", (upto,))
             for records in batches:
-                if len(records):
-                    values, size = pack(records, now_s), row_bytes(records.width)
-                    connection.execute(_APPEND, _rows(last, records.keys, values, size))
-                    last += len(records)
+                append_records(connection, last, records, now_s)
+                last += len(records)
         self._last = last
         self._count()
 
     def _read_chunk(self) -> Iterator[Records]:
         with self._file.reading() as connection:
-            rows = connection.execute(_READ, (self._unread, CHUNK_ROWS)).fetchall()
-            purged = _purged(connection)
+            rows = read(connection, self._unread, CHUNK_ROWS)
+            purged = purged_rows(connection)
             numbers = [self._unread, *(number for number, _, _ in rows)]
             if any(after >= before for before, after in pairwise(numbers)):
                 raise sqlite3.DatabaseError("rows are out of order")
@@ -202,7 +190,7 @@ class SqliteStore:
                 self.stats.corrupt += 1
             elif value is None:
                 self._outdated.add(key)
-            elif key not in self._outdated and _is_valid(number, key, purged):
+            elif key not in self._outdated and is_valid(number, key, purged):
                 newest.setdefault(key, value)
         unpacked = unpack([*newest], [*newest.values()], self._clock())
         self.stats.corrupt += unpacked.corrupt
@@ -216,31 +204,3 @@ class SqliteStore:
                 raise sqlite3.DatabaseError("the last row is not the newest")
         self.stats.rows = 0 if oldest is None else self._last - oldest + 1
         self.stats.bytes = self._file.bytes()
-
-
-def _purged(connection: sqlite3.Connection) -> dict[bytes, int]:
-    """Return the number up to which the rows of a model are outdated, by tag."""
-    purged = dict(connection.execute("SELECT tag, upto FROM purged").fetchall())
-    if not all(isinstance(upto, int) for upto in purged.values()):
-        raise sqlite3.DatabaseError("a purged row number is not a number")
-    return purged
-
-
-def _is_valid(number: int, key: bytes, purged: Mapping[bytes, int]) -> bool:
-    return isinstance(key, bytes) and number > purged.get(key[:TAG_BYTES], 0)
-
-
-def _rows(
-    last: int, keys: Sequence[bytes], values: bytes | None = None, size: int = 0
-) -> dict[str, Any]:
-    """Return the parameters of `_APPEND`."""
-    if any(len(key) != KEY_BYTES for key in keys):
-        raise ValueError(f"a key has {KEY_BYTES} bytes")
-    return {
-        "last": last,
-        "count": len(keys),
-        "keys": b"".join(keys),
-        "key_size": KEY_BYTES,
-        "values": values,
-        "size": size,
-    }

@@ -70,7 +70,7 @@ NAN = np.full((10, WIDTH), np.nan, np.float32)
 DAMAGES: dict[str, tuple[Damage, str]] = {
     "no manifest": (lambda path: (path / MANIFEST).unlink(), "manifest.json is missing"),
     "no JSON": (lambda path: (path / MANIFEST).write_bytes(b"{"), "is not a manifest"),
-    "a newer format": (lambda path: _manifest(path, format=2), "has format 2; this version reads"),
+    "a newer format": (lambda path: _manifest(path, format=3), "has format 3; this version reads"),
     "an unknown field": (lambda path: _manifest(path, more=1), "more"),
     "another count": (
         lambda path: _manifest(path, count=36),

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from embedder.cache import memory
-from embedder.cache.memory import CacheStats, MemoryCache
+from embedder.cache.memory import MemoryCache
 from embedder.cache.store.records import FOREVER, Records
 from embedder.core.entries.cache_hits import CacheHits
+from embedder.measurements.cache import CacheStats
 from tests.unit.cache.known import Row, rows_of
 from tests.unit.cache.numbered_entries import entry_size, numbered_entries
 from tests.unit.examples import TIMES

@@ -17,11 +17,8 @@ from embedder.batching.tuning import Tuning
 from embedder.core.deadline import NEVER
 from embedder.core.errors import BackendFailure, Unavailable
 from embedder.core.types import ModelInfo, Priority, TokenBatch, Vectors
-from embedder.inference.local import (
-    LOW_PRIORITY_NICENESS,
-    LocalEncoder,
-    device_thread,
-)
+from embedder.inference.device_thread import LOW_PRIORITY_NICENESS, device_thread
+from embedder.inference.local import LocalEncoder
 from embedder.settings.model import BatchSettings
 from tests.unit.fake_device import INFO, POISON, Device, ids, loaded, vectors_of_ids
 from tests.unit.fake_model import settle

@@ -9,7 +9,8 @@ import pytest
 
 from embedder.core.errors import BackendFailure, Unavailable
 from embedder.core.types import TokenBatch, Vectors
-from embedder.inference.local import LocalEncoder, device_thread
+from embedder.inference.device_thread import device_thread
+from embedder.inference.local import LocalEncoder
 from embedder.settings.model import BatchSettings
 from tests.unit.fake_device import POISON, Device, ids, loaded
 from tests.unit.inference.test_local import encode, expected

@@ -7,7 +7,8 @@ import asyncio
 from embedder.core.deadline import NEVER
 from embedder.core.tracing import Traced, serving
 from embedder.core.types import Encoded, Priority, TokenBatch
-from embedder.inference.local import LocalEncoder, device_thread
+from embedder.inference.device_thread import device_thread
+from embedder.inference.local import LocalEncoder
 from embedder.settings.model import BatchSettings
 from tests.unit.fake_device import INFO, Device, loaded
 from tests.unit.traces import Traces, context_of, links_of

@@ -14,8 +14,9 @@ from embedder.backends.torch.packed import PackedForward
 from embedder.cache.memory import MemoryCache
 from embedder.core.errors import BackendFailure
 from embedder.core.types import TokenBatch
+from embedder.inference.device_thread import device_thread
 from embedder.inference.loading import load_model
-from embedder.inference.local import LocalEncoder, LocalTokenizer, device_thread
+from embedder.inference.local import LocalEncoder, LocalTokenizer
 from embedder.pipeline.pipeline import Pipeline
 from embedder.pipeline.stage_executor import Stages
 from embedder.settings.model import BackendSettings, BatchSettings, EmbedderSettings, ModelSettings

@@ -63,9 +63,10 @@ MAKES_NO_OTHER_VECTOR = {
     "outputs": (OutputKind.SCORES,),
     "labels": ("relevance",),
     "activation": "sigmoid",
+    "token_width": 7,
 }
-"""Prompts and truncation are in the key already, as fields of their own; the pooling of a model
-tells scores from vectors, and scores are stored before the activation.
+"""Prompts and truncation are in the key already, as fields of their own; kinds too;
+scores are stored before the activation.
 """
 
 
@@ -128,6 +129,21 @@ def test_a_key_changes_with_the_prompt(prompts: list[str], item: Input) -> None:
 @given(INPUTS)
 def test_a_key_changes_with_the_truncation(item: Input) -> None:
     assert len({_key(item, truncate=truncate) for truncate in Truncate}) == len(Truncate)
+
+
+@given(INPUTS, INPUTS)
+def test_a_key_changes_with_the_kind_and_dense_keys_stay_as_they_were(
+    item: Input, other: Input
+) -> None:
+    def key(kind: OutputKind, of: Input = item) -> bytes:
+        keys = Fingerprinter(MODEL).keys([of], prompt="", truncate=Truncate.END, kind=kind)
+        return keys[0]
+
+    of_kinds = {key(kind) for kind in OutputKind}
+
+    assert len(of_kinds) == len(OutputKind)
+    assert key(OutputKind.DENSE) == _key(item)
+    assert key(OutputKind.SPARSE, other) not in of_kinds - {key(OutputKind.SPARSE)}
 
 
 @given(INPUTS, st.sampled_from([*MAKES_NO_OTHER_VECTOR.items()]))

@@ -10,18 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedder.cache.store.records import FOREVER, KEY_BYTES, Records
-from embedder.cache.store.rows import Unpacked, pack, row_bytes, unpack
+from embedder.cache.store.rows import Unpacked, pack, unpack
 from embedder.core.entries.entries import Entries
 from tests.unit.cache.known import by_key, key, keys, records, row
 
 NOW = 1_700_000_000.0
 TIMES = st.floats(0, 4e9)
 LIVES = st.one_of(st.just(FOREVER), st.floats(0.001, 1e9))
-
-
-def _cut(packed: bytes, width: int) -> list[bytes]:
-    size = row_bytes(width)
-    return [packed[start : start + size] for start in range(0, len(packed), size)]
 
 
 @given(data=st.data(), width=st.integers(1, 40), now=TIMES)
@@ -35,7 +30,7 @@ def test_packed_rows_are_unpacked_exactly(data: st.DataObject, width: int, now: 
     names = keys(range(count))
 
     packed = pack(Records(names, given_entries, np.full(count, FOREVER)), now)
-    unpacked = unpack(names, _cut(packed, width), now)
+    unpacked = unpack(names, packed, now)
     (read,) = unpacked.records
 
     assert (unpacked.corrupt, unpacked.expired) == (0, [])
@@ -48,7 +43,7 @@ def test_packed_rows_are_unpacked_exactly(data: st.DataObject, width: int, now: 
 
 def test_rows_of_several_widths_become_records_by_width() -> None:
     narrow, wide = records([1, 2], 3), records([3], 5)
-    values = _cut(pack(narrow, NOW), 3) + _cut(pack(wide, NOW), 5)
+    values = pack(narrow, NOW) + pack(wide, NOW)
     order = [2, 0, 1]
 
     unpacked = unpack(
@@ -64,7 +59,7 @@ def test_rows_of_several_widths_become_records_by_width() -> None:
 
 
 def test_every_flipped_bit_of_a_row_or_of_its_key_is_found() -> None:
-    (value,) = _cut(pack(records([7], 3), NOW), 3)
+    (value,) = pack(records([7], 3), NOW)
     whole = key(7) + value
 
     for bit in range(8 * len(whole)):
@@ -76,7 +71,7 @@ def test_every_flipped_bit_of_a_row_or_of_its_key_is_found() -> None:
 
 
 def test_a_row_that_was_cut_or_has_grown_is_found() -> None:
-    (value,) = _cut(pack(records([7], 3), NOW), 3)
+    (value,) = pack(records([7], 3), NOW)
 
     damaged = [value[:length] for length in range(len(value))]
     damaged += [value + bytes(length) for length in range(1, 9)]
@@ -86,13 +81,13 @@ def test_a_row_that_was_cut_or_has_grown_is_found() -> None:
 
 
 def test_a_row_under_the_key_of_another_is_found() -> None:
-    values = _cut(pack(records([1, 2], 3), NOW), 3)
+    values = pack(records([1, 2], 3), NOW)
 
     assert unpack(keys([2, 1]), values, NOW).corrupt == 2
 
 
 def test_a_sound_row_beside_a_damaged_one_is_read() -> None:
-    values = _cut(pack(records([1, 2, 3], 3), NOW), 3)
+    values = pack(records([1, 2, 3], 3), NOW)
     values[1] = b"\xff" + values[1][1:]
 
     unpacked = unpack(keys([1, 2, 3]), values, NOW)
@@ -106,7 +101,7 @@ def test_a_ttl_shrinks_with_time_and_never_grows(life: float, saved: float, read
     left = life - max(0.0, read - saved)
     packed = pack(records([1], ttls_s=life), saved)
 
-    unpacked = unpack([key(1)], _cut(packed, 4), read)
+    unpacked = unpack([key(1)], packed, read)
 
     if left < -0.01:
         assert unpacked == Unpacked([], [key(1)], 0)
@@ -124,7 +119,7 @@ def test_no_clock_jump_extends_a_ttl() -> None:
         passed = jumps.choice([-3.2e8, -3600.0, -1.0, 0.0, 0.5, 1.0, 20.0])
         now += passed
 
-        (found,) = unpack([key(1)], _cut(packed, 4), now).records
+        (found,) = unpack([key(1)], packed, now).records
 
         assert found.ttls_s[0] <= life + 0.001
         assert found.ttls_s[0] == pytest.approx(life - max(0.0, passed), abs=0.01)
@@ -135,7 +130,7 @@ def test_no_clock_jump_extends_a_ttl() -> None:
 def test_live_and_expired_rows_are_separated() -> None:
     given_records = records([1, 2, 3])
     given_records.ttls_s[:] = [10.0, 20.0, 30.0]
-    values = _cut(pack(given_records, NOW), 4)
+    values = pack(given_records, NOW)
 
     unpacked = unpack(given_records.keys, values, NOW + 20.0)
 
@@ -144,6 +139,6 @@ def test_live_and_expired_rows_are_separated() -> None:
     assert unpacked.records[0].ttls_s.tolist() == [10.0]
 
 
-def test_no_records_pack_to_no_bytes() -> None:
-    assert pack(records([]), NOW) == b""
+def test_no_records_pack_to_no_rows() -> None:
+    assert pack(records([]), NOW) == []
     assert unpack([], [], NOW) == Unpacked()

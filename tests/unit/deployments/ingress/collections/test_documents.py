@@ -170,19 +170,6 @@ async def test_points_with_chunks_are_limited(docs: Docs) -> None:
     assert "has 7 items; the limit is 6" in message(more)
 
 
-async def test_the_metadata_of_all_chunks_is_limited() -> None:
-    service = FakeService(max_body_bytes=400)
-    async with service.client() as http:
-        docs = Docs(service, http)
-        text = " ".join(["aaaaaaa"] * 4)
-        most = await docs.put({"id": "a", "text": text, "metadata": {"n": "x" * 92}})
-        more = await docs.put({"id": "a", "text": text, "metadata": {"n": "x" * 93}})
-
-    assert most.json()["upserted"] == 4
-    assert refusal(more) == (400, "limit_exceeded", "points")
-    assert "has 404 bytes of metadata in all chunks (max_body_bytes)" in message(more)
-
-
 SHORT_IDS = IDS.filter(lambda name: len(name.encode()) <= MAX_DOCUMENT_ID_BYTES)
 TEXTS = ANY_TEXT.filter(lambda text: text.strip() != "")
 

@@ -1,0 +1,1 @@
+"""Results of several kinds in one request."""
