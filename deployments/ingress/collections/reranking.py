@@ -1,14 +1,18 @@
-"""Orders the hits of searches again, by a cross-encoder that reads the query and each text.
+"""Orders the hits of searches again, by a model that compares the query with each text.
 
 A search whose hits cannot be scored fails: none is answered in another order than asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from itertools import islice
 
-from deployments.ingress.collections.search_bodies import QueryBody
+import numpy as np
+
+from deployments.ingress.collections.multi_vector import late_interaction_scores
+from deployments.ingress.collections.search_bodies import QueryBody, RerankMethod
 from deployments.ingress.collections.search_queries import read_by_model
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.field_names import rename_input_errors
@@ -23,6 +27,14 @@ from embedder.index.ranking.ranked_hits import RankedHit, rerank
 
 CANDIDATES = "rerank.candidates"
 
+TASKS: Mapping[RerankMethod, Task] = {
+    "cross-encoder": Task.RERANK,
+    "multi-vector": Task.EMBED_TOKENS,
+}
+"""What the model of each method must be able to do."""
+
+EMPTY = np.empty(0, np.float32)
+
 
 async def check_rerankers(
     service: Service, queries: Sequence[QueryBody], prefixes: Sequence[str], deadline: Deadline
@@ -36,7 +48,8 @@ async def check_rerankers(
     for query, prefix in zip(queries, prefixes, strict=True):
         if query.rerank is not None:
             try:
-                await service.model(query.rerank.model, task=Task.RERANK, deadline=deadline)
+                task = TASKS[query.rerank.method]
+                await service.model(query.rerank.model, task=task, deadline=deadline)
             except InvalidInput as error:
                 raise error.with_field(f"{prefix}rerank.model") from None
 
@@ -57,14 +70,18 @@ async def rerank_hits(
         EmbedderError: as `Service.score`.
     """
     ordered = list(lists)
-    for model in dict.fromkeys(query.rerank.model for query in queries if query.rerank is not None):
-        read = {
-            row: lists[row][: read_by_model(query)]
-            for row, query in enumerate(queries)
-            if query.rerank is not None and query.rerank.model == model
-        }
-        pairs = [_pair(service, queries[row].text, one) for row in read for one in read[row]]
-        raw, shown = map(iter, await _scores(service, model, pairs, deadline))
+    rows_by_model = defaultdict[tuple[RerankMethod, str | None], list[int]](list)
+    for row, query in enumerate(queries):
+        if query.rerank is not None:
+            rows_by_model[query.rerank.method, query.rerank.model].append(row)
+    for (method, model), rows in rows_by_model.items():
+        read = {row: lists[row][: read_by_model(queries[row])] for row in rows}
+        pairs = [_pair(service, queries[row].text, one) for row in rows for one in read[row]]
+        given = [pair for pair in pairs if pair is not None]
+        score = _by_cross_encoder if method == "cross-encoder" else _by_token_vectors
+        with rename_input_errors(CANDIDATES, lambda _: CANDIDATES):
+            scores = await score(service, model, given, deadline) if given else (EMPTY, EMPTY)
+        raw, shown = (iter(_of_pairs(pairs, each)) for each in scores)
         for row, hits in read.items():
             count = len(hits)
             ordered[row] = rerank(hits, list(islice(raw, count)), list(islice(shown, count)))
@@ -81,22 +98,25 @@ def _pair(service: Service, query: str | None, found: RankedHit) -> Pair | None:
     return Pair(query, found.hit.text[: service.settings.limits.max_characters])
 
 
-async def _scores(
-    service: Service, model: str | None, pairs: Sequence[Pair | None], deadline: Deadline
-) -> tuple[list[float | None], list[float | None]]:
-    """Return the raw score of each pair, and that with the activation that the model's files name.
+async def _by_cross_encoder(
+    service: Service, model: str | None, pairs: Sequence[Pair], deadline: Deadline
+) -> tuple[Vectors, Vectors]:
+    """Return the raw scores float32[n], and those with the activation that the model's files name.
 
     The raw ones order the hits: the largest of them are equal after a sigmoid in float32.
     """
-    given = [pair for pair in pairs if pair is not None]
-    if not given:
-        return [None] * len(pairs), [None] * len(pairs)
     options, task = EmbedOptions(), Task.RERANK
-    with rename_input_errors(CANDIDATES, lambda _: CANDIDATES):
-        answer = await service.score(given, options, deadline, model=model, task=task, raw=True)
+    answer = await service.score(pairs, options, deadline, model=model, task=task, raw=True)
     info = await service.model(model, task=task, deadline=deadline)
     raw = answer.scores[:, 0]
-    return _of_pairs(pairs, raw), _of_pairs(pairs, activate(raw, info.activation))
+    return raw, activate(raw, info.activation)
+
+
+async def _by_token_vectors(
+    service: Service, model: str | None, pairs: Sequence[Pair], deadline: Deadline
+) -> tuple[Vectors, Vectors]:
+    scores = await late_interaction_scores(service, model, pairs, deadline)
+    return scores, scores
 
 
 def _of_pairs(pairs: Sequence[Pair | None], scores: Vectors) -> list[float | None]:

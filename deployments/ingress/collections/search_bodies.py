@@ -18,7 +18,7 @@ HitField = Literal["vector", "text", "metadata", "scores"]
 MAX_WEIGHT = 1000.0
 """The largest weight of a ranking."""
 
-RerankMethod = Literal["cross-encoder"]
+RerankMethod = Literal["cross-encoder", "multi-vector"]
 """How a model compares a query with the text of a point."""
 
 
@@ -26,7 +26,7 @@ class RerankBody(Body):
     """How the hits of a search are ordered again, by a model that reads their texts."""
 
     model: str | None = Field(
-        None, description="a served model with scores; default: the first one"
+        None, description="a served model that can do that; default: the first one"
     )
     candidates: int | None = Field(
         None,
@@ -37,7 +37,9 @@ class RerankBody(Body):
         "top_k, 50 to 1,000",
     )
     method: RerankMethod = Field(
-        "cross-encoder", description="cross-encoder: reads the query and a text together"
+        "cross-encoder",
+        description="cross-encoder: reads the query and a text together; multi-vector: MaxSim of "
+        "the token vectors of both",
     )
 
 

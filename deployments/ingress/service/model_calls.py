@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -13,12 +13,12 @@ from deployments.ingress.service.connection import Connection
 from deployments.ingress.service.models import ServedModels
 from deployments.ingress.service.reports.token_usage import TokenUsage
 from embedder.core.deadline import NEVER, Deadline
-from embedder.core.outputs import Task
-from embedder.core.request import Embeddings, EmbedOptions, Scores
+from embedder.core.outputs import OutputKind, Task
+from embedder.core.request import Embeddings, EmbedOptions, Outputs, Scores
 from embedder.core.types import Input, ModelInfo, Priority
 from embedder.index.contract.points import CollectionInfo, StoredModel
 
-AnswerT = TypeVar("AnswerT", Embeddings, Scores)
+AnswerT = TypeVar("AnswerT", Embeddings, Outputs, Scores)
 
 
 class ModelCalls:
@@ -79,6 +79,22 @@ class ModelCalls:
         work = connection.pipeline.score(inputs, options, deadline, raw=raw)
         answer = await self._answer(connection, options.priority, work)
         return answer if model is None else replace(answer, model=model)
+
+    async def outputs_of(
+        self,
+        connection: Connection,
+        inputs: Sequence[Input],
+        kinds: Collection[OutputKind],
+        options: EmbedOptions,
+        deadline: Deadline,
+    ) -> Outputs:
+        """Compute results of several kinds by a connected model.
+
+        Raises:
+            EmbedderError: as `Pipeline.outputs`.
+        """
+        work = connection.pipeline.outputs(inputs, kinds, options, deadline)
+        return await self._answer(connection, options.priority, work)
 
     async def embed_for(
         self,

@@ -1,4 +1,4 @@
-"""A service with a second model, which reads a query and a text together.
+"""A service with models that read texts: one reads a query and a text together, one their tokens.
 
 Its score of a pair is the number of letters of the text that the query has, less half of those that
 it lacks. So for "ab" the text "abz" has 1.5. The model reads eight letters of both.
@@ -6,16 +6,27 @@ it lacks. So for "ab" the text "abz" has 1.5. The model reads eight letters of b
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from deployments.ingress.service.connection import Connection
 from embedder.core.deadline import Deadline
-from embedder.core.outputs import ActivationName, OutputKind
+from embedder.core.outputs import ActivationName, OutputKind, RaggedRows
 from embedder.core.pairs import PairRow
+from embedder.core.request import EmbedOptions, Outputs
 from embedder.core.tracing import SpanContext
-from embedder.core.types import Encoded, ModelInfo, Priority, TokenBatch
+from embedder.core.types import (
+    Encoded,
+    Input,
+    InputType,
+    ModelInfo,
+    Priority,
+    TokenBatch,
+    Vectors,
+)
 from embedder.settings.model import ModelSettings
 from tests.unit.deployments.ingress.fake_service import (
     ALIAS,
@@ -25,6 +36,10 @@ from tests.unit.deployments.ingress.fake_service import (
 )
 
 READER = "reader"
+MATCHER = "matcher"
+"""A model of token vectors: that of a letter is on the unit circle, at the angle of its code point.
+"""
+
 JUDGE = "judge"
 """A model of two labels, which cannot rank."""
 
@@ -41,8 +56,10 @@ class ReadingEncoder(LetterEncoder):
         self.activation: ActivationName = "identity"
 
     async def describe(self, model: ModelSettings) -> ModelInfo:
-        if model.name not in (READER, JUDGE):
+        if model.name not in (READER, JUDGE, MATCHER):
             return await super().describe(model)
+        if model.name == MATCHER:
+            return replace(MODEL, name=MATCHER, digest="4" * 64, outputs=(OutputKind.TOKENS,))
         labels = ("relevance",) if model.name == READER else ("no", "yes")
         return replace(
             MODEL,
@@ -71,12 +88,39 @@ class ReadingEncoder(LetterEncoder):
 
 
 class ReadingService(FakeService):
-    """Serves the letters, the reader and the judge."""
+    """Serves the letters, the judge, the reader and the matcher; keeps the texts of the last."""
 
     def __init__(self, **given: Any) -> None:
-        super().__init__({"name": ALIAS}, {"name": JUDGE}, {"name": READER}, **given)
+        names = (ALIAS, JUDGE, READER, MATCHER)
+        super().__init__(*({"name": name} for name in names), **given)
+        self.matched: list[tuple[list[str], InputType | None]] = []
         self.reading = ReadingEncoder()
         self.pools["Encoder"]._stage = self.reading
+
+    async def outputs_of(
+        self,
+        connection: Connection,
+        inputs: Sequence[Input],
+        kinds: Collection[OutputKind],
+        options: EmbedOptions,
+        deadline: Deadline,
+    ) -> Outputs:
+        assert (connection.info.name, [*kinds]) == (MATCHER, [OutputKind.TOKENS])
+        if self.reading.fault is not None:
+            raise self.reading.fault
+        texts = list(map(str, inputs))
+        self.matched.append((texts, options.input_type))
+        lengths = np.array(list(map(len, texts)), np.int32)
+        tokens = RaggedRows.of(np.concatenate(list(map(tokens_of, texts))), lengths)
+        return Outputs(
+            {OutputKind.TOKENS: tokens}, lengths, np.zeros(len(texts), np.bool_), 0, MATCHER
+        )
+
+
+def tokens_of(text: str) -> Vectors:
+    """Return the token vectors of a text."""
+    angles = np.array(list(map(ord, text)), np.float64)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
 
 def _score(row: PairRow) -> float:
