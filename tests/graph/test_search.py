@@ -23,6 +23,7 @@ from embedder.settings.model import IndexSettings
 from tests.graph.running import run_graph
 from tests.tiny_cross_encoders import write_cross_encoder
 from tests.tiny_models import write_tiny_bert
+from tests.tiny_retrieval_models import write_multi_vector
 
 EXACT: dict[str, Any] = {"backend": {"dtype": "float32"}, "batching": {"autotune_s": 0}}
 TEXTS = [
@@ -38,29 +39,32 @@ SHARD = "VectorIndex-0"
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Return the directories of a model that embeds, and of a cross-encoder."""
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """Return the directories of a model that embeds, a cross-encoder and one of token vectors."""
     root = tmp_path_factory.mktemp("models")
-    (root / "dense").mkdir()
-    (root / "reader").mkdir()
-    return write_tiny_bert(root / "dense"), write_cross_encoder(root / "reader")
+    dense, reader, matcher = root / "dense", root / "reader", root / "matcher"
+    for folder in (dense, reader, matcher):
+        folder.mkdir()
+    return write_tiny_bert(dense), write_cross_encoder(reader), write_multi_vector(matcher)
 
 
 @pytest.fixture(scope="module")
-def dense(models: tuple[Path, Path]) -> Iterator[EmbeddingGenerator]:
+def dense(models: tuple[Path, Path, Path]) -> Iterator[EmbeddingGenerator]:
     with EmbeddingGenerator(str(models[0]), settings=_settings()) as generator:
         yield generator
 
 
 @pytest.fixture(scope="module")
 def graph(
-    models: tuple[Path, Path], dense: EmbeddingGenerator, tmp_path_factory: pytest.TempPathFactory
+    models: tuple[Path, Path, Path],
+    dense: EmbeddingGenerator,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Handle:
     """Return the handle of a graph with the texts in the collection ``docs``."""
     args = {
         **EXACT,
         "model": {"name": str(models[0])},
-        "further_models": [{"name": str(models[1])}],
+        "further_models": [{"name": str(one)} for one in models[1:]],
         "limits": {"max_wait_s": 60.0},
         "data_directory": str(tmp_path_factory.mktemp("data")),
     }
@@ -91,7 +95,7 @@ def _search(graph: Handle, **body: Any) -> dict[str, dict[str, Any]]:
 
 
 def test_hits_have_the_scores_of_the_library(
-    graph: Handle, models: tuple[Path, Path], dense: EmbeddingGenerator
+    graph: Handle, models: tuple[Path, Path, Path], dense: EmbeddingGenerator
 ) -> None:
     hits = _search(graph, hybrid={}, rerank={})
     similarities = dense.embed(TEXTS) @ dense.embed([QUERY])[0]
@@ -114,6 +118,23 @@ def test_hits_have_the_scores_of_the_library(
         if hit["scores"]["lexical"]
     }
     assert lexical == pytest.approx({hit.id: hit.score for hit in words})
+
+
+def test_token_vectors_order_as_the_maxsim_of_sentence_transformers(
+    graph: Handle, models: tuple[Path, Path, Path]
+) -> None:
+    from sentence_transformers import MultiVectorEncoder
+
+    hits = _search(graph, rerank={"method": "multi-vector"})
+    model = MultiVectorEncoder(str(models[2]), device="cpu", local_files_only=True)
+    (query,) = model.encode_query([QUERY], convert_to_numpy=True, show_progress_bar=False)
+    texts = model.encode_document(TEXTS, convert_to_numpy=True, show_progress_bar=False)
+    expected = {
+        f"p{row}": float((query @ text.T).max(axis=1).sum()) for row, text in enumerate(texts)
+    }
+
+    assert list(hits) == sorted(expected, key=lambda one: -expected[one])
+    assert {one: hit["score"] for one, hit in hits.items()} == pytest.approx(expected, abs=1e-4)
 
 
 def test_by_words_alone_nothing_is_embedded(graph: Handle) -> None:
