@@ -70,7 +70,8 @@ class Agreement:
             return cls(deviation <= MAX_DEVIATION, text, deviation)
         if isinstance(exact, RaggedRows) and isinstance(found, RaggedRows):
             pairs = zip(exact.split(), found.split(), strict=True)
-            cosine = min(_ragged_cosine(*pair) for pair in pairs)
+            # Not min(), which may lose a NaN.
+            cosine = float(np.min([_ragged_cosine(*pair) for pair in pairs]))
         else:
             cosine = min_cosine(np.asarray(exact), np.asarray(found))
         named = {OutputKind.SPARSE: " of its weights", OutputKind.TOKENS: " of its token vectors"}
