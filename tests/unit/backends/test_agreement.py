@@ -7,6 +7,7 @@ import pytest
 
 from embedder.backends.precision import MAX_DEVIATION, Agreement, max_deviation
 from embedder.core.outputs import OutputKind, RaggedRows
+from embedder.core.types import Rows
 
 EXACT = np.array([[-11.0], [-9.0], [-10.0]], np.float32)
 
@@ -57,9 +58,10 @@ def test_the_kind_that_is_not_close_decides() -> None:
     dense = np.eye(2, dtype=np.float32)
     good = RaggedRows.of(np.ones((3, 2), np.float32), np.array([1, 2]))
     bad = RaggedRows.of(np.array([[1, 1], [1, 1], [np.nan, 1]], np.float32), np.array([1, 2]))
-    exact = {OutputKind.DENSE: dense, OutputKind.TOKENS: good}
+    exact: dict[OutputKind, Rows] = {OutputKind.DENSE: dense, OutputKind.TOKENS: good}
+    found: dict[OutputKind, Rows] = {OutputKind.DENSE: dense, OutputKind.TOKENS: bad}
 
-    agreement = Agreement.of(exact, {OutputKind.DENSE: dense, OutputKind.TOKENS: bad})
+    agreement = Agreement.of(exact, found)
 
     assert not agreement.close
     assert agreement.text == "the cosine of its token vectors to float32 is nan"
