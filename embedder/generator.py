@@ -27,6 +27,7 @@ from embedder.inference.loading import load_model
 from embedder.inference.local import LocalEncoder, LocalTokenizer
 from embedder.loop_thread import LoopThread
 from embedder.models.prompts import select_prompt
+from embedder.output_calls import OutputCalls
 from embedder.pipeline.input_checks import check_collection, check_types
 from embedder.pipeline.pipeline import Pipeline
 from embedder.pipeline.stage_executor import Stages
@@ -38,7 +39,7 @@ from embedder.similarity.metrics import similarity
 from embedder.statistics import GeneratorStats, statistics
 
 
-class EmbeddingGenerator(Scoring):
+class EmbeddingGenerator(Scoring, OutputCalls):
     """A loaded model that embeds texts or, if it is a cross-encoder, scores them.
 
     ``model`` is an alias of the catalogue or a directory, and replaces the name in ``settings``.

@@ -103,6 +103,10 @@ class LocalTokenizer:
         work = partial(self.split, texts, options, prompt=prompt, most=most)
         return await self._threads.run(work)
 
+    def token_texts(self, ids: Sequence[int]) -> list[str]:
+        """Return each token as the vocabulary writes it; "" for an id without a token."""
+        return self._tokenizer.token_texts(ids)
+
     async def decode(
         self, rows: Sequence[Sequence[int]], *, skip_special_tokens: bool
     ) -> list[str]:

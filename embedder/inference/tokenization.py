@@ -145,6 +145,10 @@ class FastTokenizer:
             self._multi_vector.replace(rows, truncated, texts, truncate)
         return Tokenized(TokenBatch.of(rows), truncated)
 
+    def token_texts(self, ids: Sequence[int]) -> list[str]:
+        """Return each token as the vocabulary writes it; "" for an id without a token."""
+        return [self._by_truncate[Truncate.NONE].id_to_token(one) or "" for one in ids]
+
     def _encode_windows(self, texts: list[str], truncate: Truncate) -> list[Encoding]:
         """Encode texts, of long ones only a window if that already exceeds the limit."""
         if max(map(len, texts), default=0) <= self.max_tokens * CHARACTERS_PER_TOKEN:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.core.deadline import NEVER, Deadline
+from embedder.core.entries.blobs import RAGGED
 from embedder.core.entries.distinct_inputs import DistinctInputs
 from embedder.core.entries.entry_results import EntryResults
 from embedder.core.errors import DeadlineExceeded
@@ -197,15 +198,14 @@ class Pipeline:
 
     async def _results(self, distinct: DistinctInputs, priority: Priority) -> EntryResults:
         """Collect all results from the local cache and from computations."""
-        widths = self._executor.widths
+        widths, local, asked = self._executor.widths, self._cache, distinct.asked
+        width = RAGGED if asked else widths.first
         with step("cache") as span:
             hits = (
-                self._cache.get_many(distinct.keys, widths.first)
-                if distinct.asked is None
-                else widths.look_up(self._cache, distinct)
+                widths.look_up(local, distinct) if asked else local.get_many(distinct.keys, width)
             )
             span.set(tier="local", texts=len(distinct.keys), hits=len(hits.rows))
-        results = EntryResults.of_hits(hits, len(distinct.keys), widths.first)
+        results = EntryResults.of_hits(hits, len(distinct.keys), width)
         self._inputs["local_cache"] += len(hits.rows)
         missing = results.missing()
         while missing:

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from embedder.cache.store.records import FOREVER, KEY_BYTES, TAG_BYTES, Records
+from embedder.core.entries.blobs import RAGGED
 from embedder.core.entries.entries import Entries
 
 TAG = b"tag of a"
 OTHER_TAG = b"tag of b"
 
-Row = tuple[list[float], int, bool]
+Row = tuple[list[float] | bytes, int, bool]
 
 
 def key(number: int, tag: bytes = TAG) -> bytes:
@@ -27,15 +28,24 @@ def keys(numbers: Iterable[int], tag: bytes = TAG) -> list[bytes]:
 
 
 def row(number: int, width: int = 4, version: int = 0) -> Row:
-    """Return the content of an entry; its last component is the version."""
+    """Return the content of an entry; its last component is the version.
+
+    A row of width `RAGGED` has up to four components before it.
+    """
+    if width == RAGGED:
+        components = [float(number)] * (number % 5) + [float(version)]
+        return np.array(components, np.float32).tobytes(), number % 1000, number % 2 == 0
     return [float(number)] * (width - 1) + [float(version)], number % 1000, number % 2 == 0
 
 
 def entries(numbers: Sequence[int], width: int = 4, version: int = 0) -> Entries:
     """Return the entries of numbers."""
     rows = [row(number, width, version) for number in numbers]
+    given = Entries.allocate(len(rows), width)
+    if rows:
+        given.vectors[:] = [vector for vector, _, _ in rows]
     return Entries(
-        np.array([vector for vector, _, _ in rows], np.float32).reshape(-1, width),
+        given.vectors,
         np.array([count for _, count, _ in rows], np.int32),
         np.array([truncated for _, _, truncated in rows], np.bool_),
     )

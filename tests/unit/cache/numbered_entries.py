@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import numpy as np
 
-from embedder.cache.slab import OVERHEAD_BYTES
+from embedder.cache.slab import BLOB_BYTES, OVERHEAD_BYTES
+from embedder.core.entries.blobs import RAGGED
 from embedder.core.entries.entries import Entries
 
 
-def entry_size(width: int) -> int:
-    """Return the bytes of an entry with ``width`` components."""
+def entry_size(width: int, number: int = 0) -> int:
+    """Return the bytes of an entry with ``width`` components, or of a ragged one of a number."""
+    if width == RAGGED:
+        return OVERHEAD_BYTES + BLOB_BYTES + 4 * _length(number)
     return OVERHEAD_BYTES + 4 * width
+
+
+def components(number: int, width: int) -> list[float] | bytes:
+    """Return the row of a number."""
+    if width == RAGGED:
+        return np.full(_length(number), number, np.float32).tobytes()
+    return [float(number)] * width
+
+
+def _length(number: int) -> int:
+    return number * 7 % 60
 
 
 def numbered_entries(count: int, width: int, first: int = 1) -> Entries:
     """Return ``count`` entries."""
     numbers = np.arange(first, first + count)
-    vectors = np.repeat(numbers[:, None], width, axis=1).astype(np.float32)
+    vectors = Entries.allocate(count, width).vectors
+    if count:
+        vectors[:] = [components(number, width) for number in numbers.tolist()]
     return Entries(vectors, numbers.astype(np.int32), numbers % 2 == 0)

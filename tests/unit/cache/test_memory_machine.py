@@ -15,13 +15,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from embedder.cache import memory
 from embedder.cache.memory import MemoryCache
 from embedder.cache.store.records import FOREVER, Records
+from embedder.core.entries.blobs import RAGGED
 from embedder.core.entries.cache_hits import CacheHits
 from embedder.measurements.cache import CacheStats
 from tests.unit.cache.known import Row, rows_of
-from tests.unit.cache.numbered_entries import entry_size, numbered_entries
+from tests.unit.cache.numbered_entries import components, entry_size, numbered_entries
 from tests.unit.examples import TIMES
 
-WIDTHS = st.sampled_from([1, 2, 64])
+WIDTHS = st.sampled_from([RAGGED, 1, 2, 64])
 TAGS = [b"modelone", b"modeltwo"]
 KEYS = st.builds(
     lambda tag, number: tag + bytes([number]) * 24, st.sampled_from(TAGS), st.integers(0, 5)
@@ -40,7 +41,11 @@ class _Stored:
 
     @property
     def row(self) -> Row:
-        return [float(self.number)] * self.width, self.number, self.number % 2 == 0
+        return components(self.number, self.width), self.number, self.number % 2 == 0
+
+    @property
+    def size(self) -> int:
+        return entry_size(self.width, self.number)
 
 
 class CacheMachine(RuleBasedStateMachine):
@@ -70,7 +75,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.written = 0
 
     def _held(self) -> int:
-        return sum(entry_size(stored.width) for stored in self.stored.values())
+        return sum(stored.size for stored in self.stored.values())
 
     def _use(self, key: bytes) -> None:
         if key in self.order:
@@ -96,11 +101,10 @@ class CacheMachine(RuleBasedStateMachine):
         self.cache.put_many(keys, entries, None if lives is None else np.array(lives))
         entries.vectors[:] = -1  # the cache has its own copy
         new = [self._dated(width, life) for life in lives or [math.inf] * len(keys)]
-        if entry_size(width) > self.cache.max_bytes:
-            self.expected.rejected += len(keys)
-            return
+        small = [at for at, stored in enumerate(new) if stored.size <= self.cache.max_bytes]
+        self.expected.rejected += len(keys) - len(small)
         # A key that occurs twice has its first position and its last entry.
-        for key, stored in {key: new[at] for at, key in enumerate(keys)}.items():
+        for key, stored in {keys[at]: new[at] for at in small}.items():
             self.stored[key] = stored
             self._use(key)
         while self._held() > self.cache.max_bytes:
@@ -141,22 +145,17 @@ class CacheMachine(RuleBasedStateMachine):
         entries = numbered_entries(len(keys), width, first=self.written + 1)
         taken = self.cache.fill(Records(keys, entries, np.array(lives, np.float64)))
         new = [self._dated(width, life) for life in lives]
-        if entry_size(width) > self.cache.max_bytes:
-            self.expected.rejected += len(keys)
-            assert taken == 0
-            return
-        room = (self.cache.max_bytes - self._held()) // entry_size(width)
-        expected = 0
-        for at, key in enumerate(keys):
-            if (
-                key not in keys[:at]
-                and key not in self.stored
-                and lives[at] > 0
-                and expected < room
-            ):
-                self.stored[key] = new[at]
-                self.order.insert(0, key)
-                expected += 1
+        most = self.cache.max_bytes
+        self.expected.rejected += sum(stored.size > most for stored in new)
+        room, expected = most - self._held(), 0
+        absent = [at for at, key in enumerate(keys) if key not in (*keys[:at], *self.stored)]
+        for at in absent:
+            if lives[at] > 0 and new[at].size <= most:
+                room -= new[at].size
+                if room >= 0:
+                    self.stored[keys[at]] = new[at]
+                    self.order.insert(0, keys[at])
+                    expected += 1
 
         assert taken == expected
 
