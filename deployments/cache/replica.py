@@ -17,9 +17,13 @@ from embedder.cache.archive_format import ArchivedModel
 from embedder.cache.opening import open_store
 from embedder.cache.persistent import PersistentCache
 from embedder.cache.store.records import Records
+from embedder.core.entries.blobs import RAGGED
 from embedder.core.entries.cache_hits import CacheHits
 from embedder.core.entries.entries import Entries
 from embedder.settings.cache import CacheSettings
+
+ANSWER_BYTES = 32 * 2**20
+"""The most bytes of rows in one answer: a caller does not know the lengths of the rows."""
 
 
 class CacheReplica:
@@ -39,8 +43,12 @@ class CacheReplica:
         self.__del__ = self._cache.stop
 
     async def get_many(self, keys: Sequence[bytes], width: int) -> CacheHits:
-        """Return the stored entries of these keys."""
-        return await self._cache.get_many(keys, width)
+        """Return the stored entries of these keys.
+
+        Rows of different lengths above `ANSWER_BYTES` are left out, and so are misses.
+        """
+        hits = await self._cache.get_many(keys, width)
+        return hits.within(ANSWER_BYTES) if width == RAGGED else hits
 
     async def put_many(
         self,

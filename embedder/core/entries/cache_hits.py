@@ -30,6 +30,15 @@ class CacheHits:
         ttls_s[self.rows] = self.ttls_s
         return ttls_s
 
+    def within(self, max_bytes: int) -> CacheHits:
+        """Return the first hits, at least one, whose rows have at most ``max_bytes`` in total."""
+        total = np.cumsum(self.entries.sizes)
+        count = max(1, int(np.searchsorted(total, max_bytes, side="right")))
+        if count >= len(self.rows):
+            return self
+        ttls_s = None if self.ttls_s is None else self.ttls_s[:count]
+        return CacheHits(self.rows[:count], self.entries.take(slice(count)), ttls_s)
+
     @classmethod
     def empty(cls, width: int) -> CacheHits:
         """Return the result of a lookup that found no key."""

@@ -12,7 +12,9 @@ from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
 from embedder.batching.stages import BatchingEncoder, BatchingTokenizer
 from embedder.core.deadline import NEVER, Deadline
+from embedder.core.entries.blobs import stacked
 from embedder.core.errors import DeadlineExceeded
+from embedder.core.outputs import OutputKind
 from embedder.core.types import (
     Encoded,
     Input,
@@ -74,6 +76,34 @@ async def test_callers_of_an_encoder_share_a_batch() -> None:
     assert one.vectors.dtype == two.vectors.dtype == np.float32
     assert one.vectors.tolist() == [[3, 2], [5, 1]]
     assert two.vectors.tolist() == [[21, 3]]
+
+
+async def test_a_batch_computes_the_union_of_the_kinds_of_its_inputs() -> None:
+    asked: list[tuple[OutputKind, ...]] = []
+
+    async def run(tokens: TokenBatch, context: BatchContext) -> Encoded:
+        asked.append(tokens.kinds)
+        rows = [bytes(row.tolist()) for row in tokens.rows()]
+        dense = np.array([[len(row)] for row in rows], np.float32)
+        found = {OutputKind.DENSE: dense, OutputKind.SPARSE: stacked(rows)}
+        first, *others = [found[kind] for kind in tokens.kinds or (OutputKind.DENSE,)]
+        return Encoded(first, 0.0, 0.0, others=tuple(others))
+
+    encoder = BatchingEncoder(run, budget=ROOMY)
+    batches = [
+        TokenBatch.of([[1, 2], [5]]),
+        TokenBatch.of([[7, 7, 7]], (OutputKind.SPARSE,)),
+        TokenBatch.of([[3]], (OutputKind.DENSE, OutputKind.SPARSE)),
+    ]
+    dense, sparse, both = await asyncio.gather(
+        *(encoder.encode(batch, priority=Priority.INTERACTIVE, deadline=NEVER) for batch in batches)
+    )
+
+    assert asked == [(OutputKind.DENSE, OutputKind.SPARSE)]
+    assert (dense.vectors.tolist(), dense.others) == ([[2], [1]], ())
+    assert (sparse.vectors.tolist(), sparse.others) == ([b"\7\7\7"], ())
+    assert both.vectors.tolist() == [[1]]
+    assert [rows.tolist() for rows in both.others] == [[b"\3"]]
 
 
 async def test_an_encoder_restores_the_order_of_inputs_across_batches() -> None:

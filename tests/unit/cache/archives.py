@@ -13,6 +13,7 @@ from embedder.cache import archive
 from embedder.cache.archive import write_archive
 from embedder.cache.archive_format import FIXED_BYTES, ArchivedModel
 from embedder.cache.store.records import FOREVER, Records
+from embedder.core.entries.blobs import RAGGED
 from embedder.core.entries.entries import Entries
 
 WIDTH = 3
@@ -26,10 +27,16 @@ def archived_records(count: int, *, width: int = WIDTH, first: int = 0) -> Recor
     """Return ``count`` records that all differ."""
     numbers = np.arange(first, first + count)
     random = np.random.default_rng(first)
+    vectors = Entries.allocate(count, width).vectors
+    vectors[:] = (
+        [random.bytes(4 * (number % 9)) for number in numbers.tolist()]
+        if width == RAGGED
+        else random.standard_normal((count, width))
+    )
     return Records(
         [hashlib.sha256(f"{width} {number}".encode()).digest() for number in numbers],
         Entries(
-            random.standard_normal((count, width)).astype(np.float32),
+            vectors,
             numbers.astype(np.int32),
             numbers % 2 == 0,
         ),
@@ -43,7 +50,7 @@ def archived_rows(
     """Return the content of records by key."""
     return {
         key: (
-            one.entries.vectors[row].tobytes(),
+            bytes(one.entries.vectors[row]),
             int(one.entries.token_counts[row]),
             bool(one.entries.truncated[row]),
             float(one.ttls_s[row]),

@@ -10,6 +10,7 @@ import pytest
 
 from embedder.cache.archive import read_archive, records_of, write_archive
 from embedder.cache.store.records import Records
+from embedder.core.entries.blobs import RAGGED
 from embedder.core.errors import ArchiveError
 from tests.unit.cache.archives import MODEL, archived_records, archived_rows
 
@@ -22,13 +23,14 @@ def test_an_archive_is_read_back_exactly(tmp_path: Path) -> None:
         archived_records(25, first=4),
         archived_records(7, width=5),
         archived_records(6, first=29),
+        archived_records(40, width=RAGGED, first=100),
     ]
     manifest = write_archive(path, iter(given_records), models=[MODEL], clock=lambda: 1000.0)
     read = read_archive(path)
 
     assert read == manifest
-    assert (read.count, read.models) == (42, (MODEL,))
-    assert len(read.parts) >= 4
+    assert (read.count, read.models, read.format) == (82, (MODEL,), 2)
+    assert len(read.parts) >= 6
     assert archived_rows(records_of(path, read, clock=lambda: 1000.0)) == archived_rows(
         given_records
     )

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from embedder.cache.store import redis_store
 from embedder.cache.store.protocol import LocalStore, SharedStore
 from embedder.cache.store.redis_store import PREFIX, RedisStore
+from embedder.core.entries.blobs import RAGGED
 from embedder.core.errors import MissingExtra, StageUnavailable
 from tests.unit.cache.conftest import PASSWORD, RedisServer
 from tests.unit.cache.known import OTHER_TAG, TAG, by_key, key, keys, records
@@ -38,15 +40,19 @@ def test_it_is_a_shared_store(redis: RedisServer) -> None:
     assert not isinstance(store, LocalStore)
 
 
-def test_another_client_finds_the_records(store: RedisStore, redis: RedisServer) -> None:
-    store.put_many(records([1, 2, 3], 384))
-    store.put_many(records([3], 384, version=5))
+@pytest.mark.parametrize("width", [384, RAGGED])
+def test_another_client_finds_the_records(
+    store: RedisStore, redis: RedisServer, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_store, "_SENT_BYTES", 50)
+    store.put_many(records([1, 2, 3], width))
+    store.put_many(records([3], width, version=5))
     other = RedisStore(redis.url)
     other.open()
 
-    found = other.get_many(keys([3, 9, 1]), 384)
+    found = other.get_many(keys([3, 9, 1]), width)
 
-    assert by_key([found]) == by_key([records([1], 384), records([3], 384, version=5)])
+    assert by_key([found]) == by_key([records([1], width), records([3], width, version=5)])
     assert found.ttls_s.tolist() == [float("inf")] * 2
     other.close()
 
@@ -54,7 +60,7 @@ def test_another_client_finds_the_records(store: RedisStore, redis: RedisServer)
 def test_a_row_of_another_width_is_a_miss(store: RedisStore) -> None:
     store.put_many(records([1], 4))
 
-    assert len(store.get_many([key(1)], 5)) == 0
+    assert len(store.get_many([key(1)], 5)) == len(store.get_many([key(1)], RAGGED)) == 0
     assert store.stats.corrupt == 0
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from embedder.cache.store.records import FOREVER, KEY_BYTES, Records
 from embedder.cache.store.rows import Unpacked, pack, unpack
+from embedder.core.entries.blobs import RAGGED
 from embedder.core.entries.entries import Entries
 from tests.unit.cache.known import by_key, key, keys, records, row
 
@@ -39,6 +40,20 @@ def test_packed_rows_are_unpacked_exactly(data: st.DataObject, width: int, now: 
     assert read.entries.token_counts.tolist() == counts
     assert read.entries.truncated.tolist() == cut
     assert read.ttls_s.tolist() == [FOREVER] * count
+
+
+def test_ragged_rows_are_unpacked_exactly_and_a_flipped_bit_is_noticed() -> None:
+    given_records = records(range(10), RAGGED, ttls_s=60.0)
+    values = pack(given_records, NOW)
+    unpacked = unpack(given_records.keys, values, NOW)
+
+    assert by_key(unpacked.records) == by_key([given_records])
+    assert [found.width for found in unpacked.records] == [RAGGED]
+    for value, name in zip(values, given_records.keys, strict=True):
+        for bit in range(8 * len(value)):
+            damaged = bytearray(value)
+            damaged[bit // 8] ^= 1 << bit % 8
+            assert unpack([name], [bytes(damaged)], NOW).corrupt == 1
 
 
 def test_rows_of_several_widths_become_records_by_width() -> None:

@@ -13,12 +13,17 @@ from pathlib import Path
 import pytest
 
 from embedder.cache.store.sqlite_store import SqliteStore
+from embedder.core.entries.blobs import RAGGED
 from embedder.core.errors import StageUnavailable
 from tests.unit.cache.known import Row, by_key, records
 
 COUNT = 600
 WIDTH = 48
-WHOLE = by_key([records(range(COUNT), WIDTH)])
+PARTS = [
+    records(range(first, first + 100), WIDTH if first % 200 else RAGGED)
+    for first in range(0, COUNT, 100)
+]
+WHOLE = by_key(PARTS)
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +32,8 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sound")
     store = SqliteStore(folder / "a.sqlite", clock=lambda: 1_700_000_000.0)
     store.open()
-    for first in range(0, COUNT, 100):
-        store.put_many(records(range(first, first + 100), WIDTH))
+    for part in PARTS:
+        store.put_many(part)
     shutil.copytree(folder, folder / "open")
     store.close()
     return folder

@@ -14,12 +14,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from embedder.cache.store.records import FOREVER, Records
 from embedder.cache.store.sqlite_store import SqliteStore
+from embedder.core.entries.blobs import RAGGED
 from embedder.core.entries.entries import Entries
 from tests.unit.cache.known import OTHER_TAG, TAG, Row, by_key, key, keys, records, row
 
 NUMBERS = st.lists(st.integers(0, 9), min_size=1, max_size=6, unique=True)
 TAGS = st.sampled_from([TAG, OTHER_TAG])
-WIDTHS = st.sampled_from([1, 4])
+WIDTHS = st.sampled_from([RAGGED, 1, 4])
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -111,9 +112,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     def _record(self, name: bytes) -> Records:
         vector, count, truncated = self.kept[name]
-        entry = Entries(
-            np.array([vector], np.float32), np.array([count], np.int32), np.array([truncated])
-        )
+        entry = Entries.allocate(1, RAGGED if isinstance(vector, bytes) else len(vector))
+        entry.vectors[0], entry.token_counts[0], entry.truncated[0] = vector, count, truncated
         return Records([name], entry, np.array([self.ends[name] - self.now]))
 
     def _alive(self) -> dict[bytes, Row]:

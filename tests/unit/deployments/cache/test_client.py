@@ -11,9 +11,11 @@ import pytest
 from deployments.cache import client
 from deployments.cache.client import RemoteCache
 from embedder.cache.memory import MemoryCache
+from embedder.core.entries.blobs import RAGGED
 from embedder.core.entries.cache_hits import CacheHits
 from embedder.core.entries.entries import Entries
 from embedder.core.errors import BackendFailure
+from tests.unit.cache.known import entries, keys
 from tests.unit.deployments.local_handle import as_handle
 
 ONE, THREE, NONE, X = (name.ljust(32).encode() for name in ("one", "three", "none", "x"))
@@ -120,3 +122,24 @@ async def test_many_entries_are_inserted_by_several_calls(monkeypatch: pytest.Mo
 
     assert shard.insertions == [4, 4, 2]
     assert hits.entries.token_counts.tolist() == list(range(10))
+
+
+async def test_ragged_rows_are_sent_by_their_bytes_and_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client, "INSERTED_BYTES", 1000)
+    shard = CountingShard()
+    shard.released.set()
+    remote = _remote(shard)
+    names = keys(range(9))
+    given = entries(range(9), RAGGED)
+    given.vectors[4] = bytes(2000)
+    await remote.put_many(names, given)
+    hits = await remote.get_many([*names, NONE], RAGGED)
+
+    assert len(shard.insertions) == 3
+    assert hits.rows.tolist() == list(range(9))
+    assert hits.entries.vectors.tolist() == given.vectors.tolist()
+    assert hits.within(2020).entries.vectors.tolist() == given.vectors.tolist()[:4]
+    assert hits.within(10**6) is hits
+    assert len(hits.within(1).rows) == 1
