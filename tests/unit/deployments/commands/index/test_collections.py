@@ -6,8 +6,6 @@ import base64
 import gzip
 import io
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,6 @@ import numpy as np
 import pytest
 
 from deployments.cli import main
-from deployments.commands import connecting
-from deployments.launch.services.choice import Candidate
-from deployments.operations import running_service as running
 from deployments.operations.point_lines import read_points
 from embedder.core.errors import LimitExceeded
 from tests.unit.deployments.index_service import IndexService, vectors_of
@@ -29,22 +24,6 @@ POINTS: list[dict[str, Any]] = [
     {"id": "three", "vector": [1, 1, 1, 5]},
     {"id": "four", "vector": base64.b64encode(vectors_of(["cc"]).astype("<f4").tobytes()).decode()},
 ]
-
-
-@pytest.fixture(autouse=True)
-def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[IndexService]:
-    """Yield the service that commands find running."""
-    made = IndexService(tmp_path / "data", 2)
-
-    @contextmanager
-    def connected(*_: object) -> Iterator[IndexService]:
-        yield made
-
-    monkeypatch.setattr(running, "running_service", connected)
-    monkeypatch.setattr(connecting, "candidates", lambda: [Candidate("10.0.0.1:6379")])
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedder.index.lexical.analyzer import terms_of
 from tests.unit.deployments.ingress.fake_service import FakeService, message, refusal
 from tests.unit.index.contract.filter_oracle import matches
 from tests.unit.index.contract.filter_strategies import METADATA, filters
@@ -73,14 +72,6 @@ def test_every_string_comes_back_as_it_was_sent(
             assert count == {"count": len(matching)}
             found = await _post(http, "search", vector=[1, 1], filter=condition)
             assert {hit["id"] for hit in found["results"]} == {one["id"] for one in matching}
-            if words := stored[gone][0]:
-                by_words = {"text": words, "hybrid": {"weights": {"dense": 0}}}
-                found = await _post(http, "search", **by_words)
-                assert {hit["id"] for hit in found["results"]} == {
-                    name
-                    for name, (text, _) in stored.items()
-                    if {*terms_of(text)} & {*terms_of(words)}
-                }
             assert (await _post(http, "points/delete", ids=[gone]))["deleted"] == 1
             left = await _post(http, "points/scroll")
             assert [one["id"] for one in left["points"]] == [one for one in stored if one != gone]
