@@ -20,7 +20,7 @@ from deployments.ingress.operation import admin, health
 from deployments.ingress.routing.route import Route
 from deployments.ingress.routing.router import Router
 from deployments.ingress.service.service import Service
-from deployments.ingress.tei import info, scoring, text, vectors
+from deployments.ingress.tei import info, outputs, scoring, text, vectors
 from deployments.tracing.tracer import service_tracer
 
 DESCRIBED_ROUTES: tuple[Route, ...] = tuple(
@@ -28,7 +28,7 @@ DESCRIBED_ROUTES: tuple[Route, ...] = tuple(
         *(embeddings.routes, model_list.routes, lifecycle.routes, search.routes, points.routes),
         *(similarity.routes, clusters.routes, admin.routes),
         *(embed.routes, rerank.routes, rerank.jina_routes),
-        *(vectors.routes, scoring.routes, text.routes, info.routes, health.routes),
+        *(vectors.routes, outputs.routes, scoring.routes, text.routes, info.routes, health.routes),
     )
 )
 """Every route of the OpenAPI description."""

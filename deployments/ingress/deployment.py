@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -31,10 +31,10 @@ from deployments.settings.service import ServeSettings
 from deployments.tracing.tracer import service_tracer, traced_call
 from embedder.chunking.request import ChunkEmbeddings, ChunkOptions
 from embedder.chunking.texts import by_text
-from embedder.core.outputs import Tasks
+from embedder.core.outputs import OutputKind, Task, Tasks
 from embedder.core.request import EmbedOptions
 from embedder.core.tracing import serving
-from embedder.core.types import Input, Vectors
+from embedder.core.types import Input, Rows, Vectors
 from embedder.index.contract.points import CollectionInfo, StoredModel
 from embedder.models.declared import declared_tasks
 from embedder.pipeline.reservations import ReservationChanges
@@ -155,7 +155,11 @@ class IngressReplica:
         deadline = self._service.deadline(options.timeout_s)
         how = Chunking() if chunking is None else Chunking.model_construct(**asdict(chunking))
         with serving(traced_call(self._tracer)):
-            given = await ChunkedInputs.of(rows, how, options, model, self._service, deadline)
+            connection = await self._service.models.get(model, deadline, task=Task.EMBED)
+            limits = self._service.settings.limits
+            given = await ChunkedInputs.of(
+                rows, how, options, connection, limits=limits, deadline=deadline
+            )
             with given.naming():
                 answer = await self._service.embed(given.inputs, options, deadline, model=model)
         return by_text(given.chunks, answer.vectors)
@@ -180,6 +184,26 @@ class IngressReplica:
         with serving(traced_call(self._tracer)):
             answer = await self._service.score(inputs, options, deadline, model=model, raw=raw)
         return answer.scores
+
+    async def outputs(
+        self,
+        inputs: Sequence[Input],
+        kinds: Collection[OutputKind],
+        options: EmbedOptions | None = None,
+        model: str | None = None,
+    ) -> Mapping[OutputKind, Rows]:
+        """Compute results of several kinds: return the rows of each, one for each input, in order.
+
+        Raises:
+            EmbedderError: as `embedder.pipeline.pipeline.Pipeline.outputs`.
+        """
+        self._service.handle_calls += 1
+        options = options or EmbedOptions()
+        deadline = self._service.deadline(options.timeout_s)
+        with serving(traced_call(self._tracer)):
+            connection = await self._service.connection(model, kinds, deadline)
+            answer = await self._service.outputs_of(connection, inputs, kinds, options, deadline)
+        return answer.rows
 
     async def search(self, collection: str, body: Mapping[str, Any]) -> bytes:
         """Search as ``POST /v1/collections/{name}/search`` does: return the JSON of its answer.

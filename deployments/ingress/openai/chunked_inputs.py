@@ -7,16 +7,18 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from deployments.ingress.service.service import Service
+from deployments.ingress.middleware.context import RequestContext
+from deployments.ingress.openai.embedding_bodies import EmbeddingsRequest
+from deployments.ingress.service.connection import Connection
 from deployments.ingress.wire.chunking import Chunking, ranges, split
 from deployments.ingress.wire.formats import Format
 from embedder.chunking.request import Chunk
 from embedder.chunking.texts import chunk_texts, naming_texts
 from embedder.core.deadline import Deadline
 from embedder.core.errors import InvalidInput
-from embedder.core.outputs import Task
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Input
+from embedder.settings.model import LimitSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +38,18 @@ class ChunkedInputs:
         inputs: Sequence[Input],
         chunking: Chunking,
         options: EmbedOptions,
-        model: str | None,
-        service: Service,
+        connection: Connection,
+        *,
+        limits: LimitSettings,
         deadline: Deadline,
     ) -> ChunkedInputs:
-        """Split the texts of a request.
+        """Split the texts of a request as the model of a connection will read them.
 
         Raises:
             EmbedderError: as `deployments.ingress.wire.chunking.split`.
         """
         chunks = await split(
-            await service.models.get(model, deadline, task=Task.EMBED),
-            inputs,
-            chunking,
-            options,
-            limits=service.settings.limits,
-            deadline=deadline,
+            connection, inputs, chunking, options, limits=limits, deadline=deadline
         )
         fields = [
             {"chunk": {"input": row, **place}}
@@ -68,6 +66,24 @@ class ChunkedInputs:
         """Return rows of the response, the first of which has the number ``first``."""
         more = self.fields[first : first + len(rows)]
         return [row | fields for row, fields in zip(rows, more, strict=True)]
+
+
+async def chunked_inputs(
+    body: EmbeddingsRequest,
+    chunking: Chunking,
+    connection: Connection,
+    limits: LimitSettings,
+    context: RequestContext,
+) -> ChunkedInputs:
+    """Return the chunks of the texts of a request.
+
+    Raises:
+        EmbedderError: as `ChunkedInputs.of`.
+    """
+    options, deadline = body.options(), context.deadline
+    return await ChunkedInputs.of(
+        body.input, chunking, options, connection, limits=limits, deadline=deadline
+    )
 
 
 def check_format(kind: Format) -> None:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import nullcontext
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
 from starlette.responses import Response, StreamingResponse
 
 from deployments.ingress.errors.responses import error_content
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.openai import streams
-from deployments.ingress.openai.chunked_inputs import ChunkedInputs, check_format
-from deployments.ingress.openai.jina_fields import JINA_FIELDS, JinaFields, with_own_fields
+from deployments.ingress.openai.chunked_inputs import ChunkedInputs, check_format, chunked_inputs
+from deployments.ingress.openai.embedding_bodies import EmbeddingsRequest, EmbeddingsResponse
+from deployments.ingress.openai.jina_fields import JINA_FIELDS, with_own_fields
+from deployments.ingress.openai.output_types import answer_outputs, list_content
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.answer_size import VectorsSize, check_embeddings, component_bytes
-from deployments.ingress.wire.chunking import Chunking, ChunkRange
-from deployments.ingress.wire.fields import Usage, examples
 from deployments.ingress.wire.formats import (
     EncodingFormat,
     Format,
@@ -28,54 +28,15 @@ from deployments.ingress.wire.formats import (
     rows_of,
     timing_headers,
 )
-from deployments.ingress.wire.inputs import InputField
 from deployments.ingress.wire.json_bodies import json_lines, json_response
 from deployments.ingress.wire.quantization import OutputDtype, check_quantizable, quantize
 from deployments.settings.access import Scope
+from embedder.core.outputs import Task
+from embedder.core.request import Embeddings
 
 Lines = AsyncIterator[bytes]
 
 routes = Routes("openai")
-
-
-class EmbeddingsRequest(JinaFields):
-    """The body of ``POST /v1/embeddings``."""
-
-    model_config = examples(
-        {"model": "all-MiniLM-L6-v2", "input": "hello world"},
-        {"input": ["one", "two"], "input_type": "document", "output_dtype": "int8"},
-        {"input": "a long text", "chunking": {"size": 64, "boundaries": "sentences"}},
-    )
-
-    input: InputField
-    chunking: Chunking | None = Field(
-        None, description="split each text into chunks, of which each gets a vector; JSON only"
-    )
-    user: str | None = Field(None, description="accepted and not used")
-
-
-class InputChunk(ChunkRange):
-    """The chunk of a vector; ``input`` is the number of its text in the request."""
-
-    input: int
-
-
-class Embedding(BaseModel):
-    """One vector of a response, as numbers or as base64 of its little-endian bytes."""
-
-    object: Literal["embedding"]
-    index: int
-    embedding: list[float] | str
-    chunk: InputChunk | None = Field(None, description="only if the request has chunking")
-
-
-class EmbeddingsResponse(BaseModel):
-    """The response of ``POST /v1/embeddings``."""
-
-    object: Literal["list"]
-    data: list[Embedding]
-    model: str
-    usage: Usage
 
 
 @routes.add("POST", "/embeddings", "/v1/embeddings", scope=Scope.READ, response=EmbeddingsResponse)
@@ -84,36 +45,36 @@ async def create_embeddings(
 ) -> Response:
     """Embed texts or token ids.
 
-    The ``Accept`` header selects JSON, lines of JSON as results are ready, or the bytes of all
-    vectors.
+    ``Accept`` selects JSON, lines of JSON as results are ready, or the bytes of all vectors.
     """
     if not JINA_FIELDS.isdisjoint(body.model_fields_set):
         body = with_own_fields(body)
+    if body.output_types is not None and set(body.output_types) != {"dense"}:
+        return await answer_outputs(body, body.output_types, service, context)
     dtype, encoding = body.output_dtype, body.encoding_format
     if dtype is not OutputDtype.FLOAT32:
         check_quantizable(dtype, body.normalize)
-    options = body.options()
+    options, limits = body.options(), service.settings.limits
     kind = negotiate(context.headers.get(b"accept", b""))
     chunked = None
     if body.chunking is not None:
         check_format(kind)
-        chunked = await _chunked(body, body.chunking, service, context)
+        connection = await service.models.get(body.model, context.deadline, task=Task.EMBED)
+        chunked = await chunked_inputs(body, body.chunking, connection, limits, context)
     inputs = body.input if chunked is None else chunked.inputs
     if kind is Format.NDJSON:
-        wanted = streams.Request(service, inputs, options, body.model, context)
-        with chunked.naming() if chunked else nullcontext():
-            parts = await streams.begin(wanted)
-        return StreamingResponse(_lines(parts, body, chunked, context), media_type=kind.value)
+        embed = partial(service.embed, options=options, deadline=context.deadline, model=body.model)
+        wanted = streams.Request(embed, inputs, context.deadline, limits.max_inputs)
+        return await _stream(wanted, body, chunked, context)
     component = component_bytes(dtype, kind, encoding)
     with chunked.naming() if chunked else nullcontext():
         await check_embeddings(service, context, body, VectorsSize("input", len(inputs), component))
         answer = await service.embed(inputs, options, context.deadline, model=body.model)
     vectors = answer.vectors if dtype is OutputDtype.FLOAT32 else quantize(answer.vectors, dtype)
     if kind is Format.JSON:
-        tokens = int(answer.token_counts.sum())
         data = _data(vectors, encoding)
         data = data if chunked is None else chunked.add_fields(data)
-        content = _list_content(answer.model, tokens, data=data)
+        content = list_content(answer.model, int(answer.token_counts.sum()), data=data)
         response = await json_response(content, answer.vectors.size * component)
     else:
         response = binary_response(vectors, kind)
@@ -121,15 +82,25 @@ async def create_embeddings(
     return response
 
 
-async def _chunked(
-    body: EmbeddingsRequest, chunking: Chunking, service: Service, context: RequestContext
-) -> ChunkedInputs:
-    options, deadline = body.options(), context.deadline
-    return await ChunkedInputs.of(body.input, chunking, options, body.model, service, deadline)
+async def _stream(
+    wanted: streams.Request[Embeddings],
+    body: EmbeddingsRequest,
+    chunked: ChunkedInputs | None,
+    context: RequestContext,
+) -> Response:
+    """Return a response that begins once the first inputs have been embedded.
+
+    Raises:
+        EmbedderError: as `streams.begin`.
+    """
+    with chunked.naming() if chunked else nullcontext():
+        parts = await streams.begin(wanted)
+    lines = _lines(parts, body, chunked, context)
+    return StreamingResponse(lines, media_type=Format.NDJSON.value)
 
 
 async def _lines(
-    parts: AsyncIterator[streams.Chunk],
+    parts: AsyncIterator[streams.Chunk[Embeddings]],
     body: EmbeddingsRequest,
     chunked: ChunkedInputs | None,
     context: RequestContext,
@@ -145,7 +116,7 @@ async def _lines(
                 rows = _data(vectors, body.encoding_format, part.first)
                 rows = rows if chunked is None else chunked.add_fields(rows, part.first)
                 yield json_lines(rows)
-        yield json_lines([_list_content(model, tokens)])
+        yield json_lines([list_content(model, tokens)])
     except Exception as error:  # noqa: BLE001 - the status has been sent
         context.error = error
         yield json_lines([error_content(error)])
@@ -157,8 +128,3 @@ def _data(vectors: NDArray[Any], encoding: EncodingFormat, first: int = 0) -> li
         {"object": "embedding", "index": number, "embedding": row}
         for number, row in enumerate(rows_of(vectors, encoding), first)
     ]
-
-
-def _list_content(model: str, tokens: int, **rest: Any) -> dict[str, Any]:
-    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return {"object": "list", **rest, "model": model, "usage": usage}

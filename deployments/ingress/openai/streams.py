@@ -1,4 +1,4 @@
-"""Embeds a large request in chunks, a few at a time, and yields the chunks in order.
+"""Computes a large request in chunks, a few at a time, and yields the chunks in order.
 
 The response starts after the first chunk, so a refusal of that has its HTTP status.
 """
@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from deployments.ingress.middleware.context import RequestContext
-from deployments.ingress.service.service import Service
 from deployments.ingress.wire.inputs import check_count
+from embedder.core.deadline import Deadline
 from embedder.core.errors import InvalidInput, Overloaded
-from embedder.core.request import Embeddings, EmbedOptions
 from embedder.core.types import Input
 from embedder.pipeline.streaming import renumbered
 
@@ -25,45 +24,50 @@ AHEAD = 3
 """Chunks that are computed while one chunk is sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request for a stream."""
+AnswerT = TypeVar("AnswerT")
 
-    service: Service
+
+@dataclass(frozen=True, slots=True)
+class Request(Generic[AnswerT]):
+    """One request for a stream: ``compute`` returns the results of ``chunk`` inputs or fewer."""
+
+    compute: Callable[[Sequence[Input]], Awaitable[AnswerT]]
     inputs: Sequence[Input]
-    options: EmbedOptions
-    model: str | None
-    context: RequestContext
+    deadline: Deadline
+    max_inputs: int
+    chunk: int = CHUNK
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
-    """The embeddings of some inputs, and the number of the first one."""
+class Chunk(Generic[AnswerT]):
+    """The results of some inputs, and the number of the first one."""
 
     first: int
-    answer: Embeddings
+    answer: AnswerT
 
 
-async def begin(request: Request) -> AsyncIterator[Chunk]:
+async def begin(request: Request[AnswerT]) -> AsyncIterator[Chunk[AnswerT]]:
     """Return all chunks in order, once the first one has been computed.
 
     Raises:
-        EmbedderError: as `Service.embed` for the first chunk; later ones raise as they are read.
+        EmbedderError: as ``compute`` for the first chunk; later ones raise as they are read.
     """
-    check_count("input", len(request.inputs), request.service.settings.limits.max_inputs)
+    check_count("input", len(request.inputs), request.max_inputs)
     chunks = _in_order(request)
     return _with_first(await anext(chunks), chunks)
 
 
-async def _with_first(first: Chunk, rest: AsyncIterator[Chunk]) -> AsyncIterator[Chunk]:
+async def _with_first(
+    first: Chunk[AnswerT], rest: AsyncIterator[Chunk[AnswerT]]
+) -> AsyncIterator[Chunk[AnswerT]]:
     yield first
     async for chunk in rest:
         yield chunk
 
 
-async def _in_order(request: Request) -> AsyncIterator[Chunk]:
-    starts = iter(range(0, len(request.inputs), CHUNK))
-    running: deque[asyncio.Task[Chunk]] = deque()
+async def _in_order(request: Request[AnswerT]) -> AsyncIterator[Chunk[AnswerT]]:
+    starts = iter(range(0, len(request.inputs), request.chunk))
+    running: deque[asyncio.Task[Chunk[AnswerT]]] = deque()
     try:
         while True:
             while len(running) <= AHEAD and (first := next(starts, None)) is not None:
@@ -80,18 +84,14 @@ async def _in_order(request: Request) -> AsyncIterator[Chunk]:
         await asyncio.gather(*running, return_exceptions=True)
 
 
-async def _compute(request: Request, first: int) -> Chunk:
+async def _compute(request: Request[AnswerT], first: int) -> Chunk[AnswerT]:
     """Compute one chunk; if the service is full, wait and retry, except for the first chunk."""
-    deadline = request.context.deadline
-    inputs = request.inputs[first : first + CHUNK]
+    inputs = request.inputs[first : first + request.chunk]
     while True:
         try:
-            embeddings = await request.service.embed(
-                inputs, request.options, deadline, model=request.model
-            )
-            return Chunk(first, embeddings)
+            return Chunk(first, await request.compute(inputs))
         except Overloaded as error:
-            if first == 0 or error.retry_after_s >= deadline.remaining_s():
+            if first == 0 or error.retry_after_s >= request.deadline.remaining_s():
                 raise
             await asyncio.sleep(error.retry_after_s)
         except InvalidInput as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -13,12 +13,20 @@ from deployments.ingress.service.connection import Connection
 from deployments.ingress.service.models import ServedModels
 from deployments.ingress.service.reports.token_usage import TokenUsage
 from embedder.core.deadline import NEVER, Deadline
+from embedder.core.errors import UnsupportedTask
 from embedder.core.outputs import OutputKind, Task
 from embedder.core.request import Embeddings, EmbedOptions, Outputs, Scores
 from embedder.core.types import Input, ModelInfo, Priority
 from embedder.index.contract.points import CollectionInfo, StoredModel
 
-AnswerT = TypeVar("AnswerT", Embeddings, Outputs, Scores)
+AnswerT = TypeVar("AnswerT", Embeddings, Scores, Outputs)
+
+TASKS: Mapping[OutputKind, Task] = {
+    OutputKind.DENSE: Task.EMBED,
+    OutputKind.SPARSE: Task.EMBED_SPARSE,
+    OutputKind.TOKENS: Task.EMBED_TOKENS,
+}
+"""The task of computing a kind of results."""
 
 
 class ModelCalls:
@@ -79,6 +87,32 @@ class ModelCalls:
         work = connection.pipeline.score(inputs, options, deadline, raw=raw)
         answer = await self._answer(connection, options.priority, work)
         return answer if model is None else replace(answer, model=model)
+
+    async def connection(
+        self, model: str | None, kinds: Collection[OutputKind], deadline: Deadline
+    ) -> Connection:
+        """Return the connection of a model that computes all of these kinds; load it if necessary.
+
+        Without a name it is the first served model that does.
+
+        Raises:
+            EmbedderError: as `ServedModels.get`.
+        """
+        tasks = [TASKS[kind] for kind in kinds]
+        names = [model]
+        if model is None and len(tasks) > 1:
+            names = [state.name for state in self.models.states()]
+        for name in names:
+            try:
+                for task in tasks:  # by what is known, before anything is loaded
+                    self.models.check(name, task)
+                found = [await self.models.get(name, deadline, task=task) for task in tasks]
+            except UnsupportedTask:
+                if model is not None or len(tasks) == 1:
+                    raise
+            else:
+                return found[-1]
+        raise UnsupportedTask("model", " and ".join(task.value for task in tasks), None)
 
     async def outputs_of(
         self,

@@ -5,6 +5,7 @@ Unknown fields are ignored, because its clients send fields that these routes do
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import UnionType
 from typing import Annotated, Any, Literal
 
@@ -100,7 +101,24 @@ class CutFields(LenientBody):
         )
 
 
-class EmbedBody(CutFields, ModelBody):
+class InputsBody(CutFields, ModelBody):
+    """The body of ``POST /embed_sparse`` and ``POST /embed_all``."""
+
+    model_config = examples(
+        {"inputs": "What is deep learning?"}, {"inputs": ["one", "two"], "truncate": True}
+    )
+
+    inputs: MixedField
+    prompt_name: str | None = Field(
+        None, description="the name of a prompt of the model, which is put before texts"
+    )
+
+    def options(self) -> EmbedOptions:
+        """Return the options of the pipeline."""
+        return replace(super().options(), prompt_name=self.prompt_name)
+
+
+class EmbedBody(InputsBody):
     """The body of ``POST /embed``."""
 
     model_config = examples(
@@ -108,10 +126,6 @@ class EmbedBody(CutFields, ModelBody):
         {"inputs": ["one", "two"], "truncate": True, "normalize": False},
     )
 
-    inputs: MixedField
-    prompt_name: str | None = Field(
-        None, description="the name of a prompt of the model, which is put before texts"
-    )
     normalize: bool = Field(True, strict=True, description="scale vectors to unit length")
     dimensions: int | None = Field(
         None, ge=1, strict=True, description="number of components to keep: a Matryoshka width"

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.wire.formats import timing_headers
-from embedder.core.request import Embeddings, Scores
+from embedder.core.request import Embeddings, Outputs, Scores
 from embedder.core.types import ModelInfo
 
 
 def compute_headers(
-    context: RequestContext, model: ModelInfo, answer: Embeddings | Scores, characters: int
+    context: RequestContext,
+    model: ModelInfo,
+    answer: Embeddings | Scores | Outputs,
+    characters: int,
 ) -> Mapping[str, str]:
     """Return headers about the device, the durations and the tokens."""
     return {

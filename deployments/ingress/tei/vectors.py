@@ -87,7 +87,6 @@ async def embed(body: EmbedBody, service: Service, context: RequestContext) -> R
     request = _ModelRequest(service, context, body.model)
     options = replace(
         body.options(),
-        prompt_name=body.prompt_name,
         dimensions=body.dimensions,
         normalize=body.normalize,
     )

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.responses import Response
 
-from embedder.core.request import Embeddings, Scores
+from embedder.core.request import Embeddings, Outputs, Scores
 
 EncodingFormat = Literal["float", "base64"]
 
@@ -65,7 +65,7 @@ def binary_response(vectors: NDArray[Any], kind: Format) -> Response:
     return Response(body, media_type=kind.value, headers=headers)
 
 
-def timing_headers(answer: Embeddings | Scores) -> Mapping[str, str]:
+def timing_headers(answer: Embeddings | Scores | Outputs) -> Mapping[str, str]:
     """Return headers with the duration of each stage in milliseconds, and the cache hits.
 
     ``server-timing`` has the durations with fractions.

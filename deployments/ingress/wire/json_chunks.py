@@ -6,19 +6,24 @@ half a second.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import orjson
 
 
+class Divided(dict[str, Any]):
+    """An item of a list whose members are chunks of their own, because they are large."""
+
+
 def json_chunks(value: Any) -> Iterator[bytes]:
     """Yield in chunks what ``orjson.dumps`` returns for a value, arrays of numpy included.
 
-    A chunk is one member of the outermost object or one item of a list. Lists among them are
-    divided in turn, arrays into rows. Iterators are written as lists and advanced item by item, so
-    their items need not exist at the same time.
+    A chunk is one member of the outermost object or one item of a list. Lists and `Divided` objects
+    among them are divided in turn, arrays into rows. Iterators are written as lists and advanced
+    item by item, so their items need not exist at the same time.
     """
     if isinstance(value, dict):
         before = b"{"
@@ -41,10 +46,24 @@ def json_chunks(value: Any) -> Iterator[bytes]:
         yield _dumps(value)
 
 
+def line_chunks(objects: Iterable[Mapping[str, Any]], size: int) -> Iterator[bytes]:
+    """Yield a line of JSON for each object, ``size`` bytes or somewhat more at a time."""
+    chunks, held = list[bytes](), 0
+    for one in objects:
+        for chunk in chain(json_chunks(Divided(one)), (b"\n",)):
+            chunks.append(chunk)
+            held += len(chunk)
+            if held >= size:
+                yield b"".join(chunks)
+                chunks, held = [], 0
+    if chunks:
+        yield b"".join(chunks)
+
+
 def _is_divided(value: Any) -> bool:
     if isinstance(value, np.ndarray):
         return value.ndim > 1
-    return isinstance(value, list | Iterator)
+    return isinstance(value, list | Iterator | Divided)
 
 
 def _dumps(value: Any) -> bytes:

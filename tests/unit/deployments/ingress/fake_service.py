@@ -6,7 +6,7 @@ but the default one count in the opposite order.
 
 The models of `LABELS` score instead. Of a pair, the score is the number of letters of its text that
 its query has, less the number of the others; of a text alone, each label has the number of its
-first letter.
+first letter. Those of `letter_outputs` have sparse weights or token vectors.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from embedder.inference.encoder_pool import EncoderStats
 from embedder.inference.residency import LoadState
 from embedder.models.catalogue import model_names
 from embedder.settings.model import ModelSettings
+from tests.unit.deployments.ingress.letter_outputs import OUTPUTS, TOKEN_WIDTH, several
 from tests.unit.deployments.ingress.letter_tokenizer import (
     LOADED,
     MAX_TOKENS,
@@ -94,6 +95,7 @@ class LetterEncoder:
         if model.name == ALIAS:
             return replace(MODEL, name=name, prompts=model.prompts, truncation=self.truncation)
         labels = LABELS.get(model.name, ())
+        scores = (OutputKind.SCORES if labels else OutputKind.DENSE,)
         return replace(
             MODEL,
             name=name,
@@ -102,7 +104,8 @@ class LetterEncoder:
             digest="2" * 64,
             pooling="cls",
             width=len(labels) or MODEL.width,
-            outputs=(OutputKind.SCORES if labels else OutputKind.DENSE,),
+            outputs=OUTPUTS.get(model.name, scores),
+            token_width=TOKEN_WIDTH,
             labels=labels,
         )
 
@@ -125,6 +128,8 @@ class LetterEncoder:
             assert len(letters) == 1
             counts = [[_relevance(item)] for item in tokens.items()]
         vectors = np.array(counts, np.float32) * np.float32(self.scale)
+        if model.name in OUTPUTS:
+            return several(model.name, tokens.kinds, vectors, rows)
         return Encoded(vectors, self.queue_s, self.inference_s, batches=self.batches)
 
     async def stats(self) -> ReplicaStats[EncoderStats]:

@@ -34,6 +34,7 @@ WITHOUT_COLLECTIONS = {
     *(("POST", path) for path in ("/v1/embeddings", "/embeddings", "/v1/similarity")),
     *(("POST", path) for path in ("/v1/cluster", "/v1/embed", "/v2/embed")),
     *(("POST", path) for path in ("/predict", "/v1/rerank", "/v2/rerank")),
+    *(("POST", path) for path in ("/embed_sparse", "/embed_all")),
     ("DELETE", "/v1/cache"),
 }
 """The routes that neither read nor change a collection."""

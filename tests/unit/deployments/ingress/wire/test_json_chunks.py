@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.ingress.wire import json_bodies
-from deployments.ingress.wire.json_bodies import CHUNK_BYTES, json_response
-from deployments.ingress.wire.json_chunks import json_chunks
+from deployments.ingress.wire.json_bodies import CHUNK_BYTES, json_lines, json_response
+from deployments.ingress.wire.json_chunks import Divided, json_chunks, line_chunks
 from deployments.rpc import cooperative_yield
 from tests.unit.deployments.concurrent_request import ConcurrentRequest
 from tests.unit.deployments.ingress.fake_service import FakeService
@@ -49,6 +49,25 @@ def _lazy(value: Any) -> Any:
 
 def _lazy_list(value: Any) -> Any:
     return map(_lazy_list, value) if isinstance(value, list) else value
+
+
+@given(st.lists(st.dictionaries(st.text(), VALUES), max_size=3), st.integers(1, 200))
+def test_lines_have_an_object_each_in_chunks_of_any_size(
+    objects: list[dict[str, Any]], size: int
+) -> None:
+    chunks = list(line_chunks(objects, size))
+
+    assert b"".join(chunks) == json_lines(objects)
+    assert all(len(chunk) >= size for chunk in chunks[:-1])
+
+
+def test_large_members_of_a_divided_item_are_chunks_of_their_own() -> None:
+    vectors = np.ones((3, 2), np.float32)
+    chunks = list(json_chunks([Divided(vectors=vectors), {"vectors": vectors}]))
+
+    parts = [chunk for chunk in chunks if b"1.0" in chunk]
+    assert [part.count(b"1.0") for part in parts] == [2, 2, 2, 6]
+    assert orjson.loads(b"".join(chunks)) == [{"vectors": [[1, 1]] * 3}] * 2
 
 
 @given(VALUES)
