@@ -26,9 +26,8 @@ def test_a_collection_is_filled_searched_backed_up_and_restored(
     added = commands.run("index", "add", "typed", str(points))
     found = commands.run("index", "search", "typed", "heat in wings of aeroplanes", "--json")
     words = commands.run("index", "search", "typed", "Aircraft number 7", "--hybrid", "--json")
-    unread = httpx.post(
-        f"{service.url}/v1/collections/typed/search", json={"text": "wing", "rerank": {}}
-    )
+    query = {"text": "wing", "rerank": {"model": "all-MiniLM-L6-v2"}}
+    unread = httpx.post(f"{service.url}/v1/collections/typed/search", json=query)
     commands.run("index", "backup", "typed", str(tmp_path / "backup"))
     restored = commands.run("index", "restore", str(tmp_path / "backup"), "typed-again")
     exported = tmp_path / "typed.parquet"
