@@ -112,9 +112,10 @@ def _measure(settings: EmbedderSettings, seconds: float) -> EncoderSpeed:
 def _batch_times(loaded: LoadedBackend, length: int, seconds: float, clock: Clock) -> BatchTimes:
     backend, texts = loaded.backend, max(1, loaded.info.max_batch_tokens // length)
     alone, full = (TokenBatch.of([[0] * length] * count) for count in (1, texts))
-    alone_s = typical(lambda: backend.encode(alone), seconds, clock)
+    kinds = backend.outputs[:1]
+    alone_s = typical(lambda: backend.compute(alone, kinds), seconds, clock)
     if (in_flight := backend.max_concurrency) == 1:
-        full_s = typical(lambda: backend.encode(full), seconds, clock)
+        full_s = typical(lambda: backend.compute(full, kinds), seconds, clock)
     else:
         batches = [full] * in_flight * IN_TURN
         with ThreadPoolExecutor(in_flight) as pool:
