@@ -14,7 +14,7 @@ from deployments.rpc.handle_client import Handle, HandleClient
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget, Slots
 from embedder.batching.queue import BatchContext
-from embedder.core.entries.blobs import assumed_bytes, stacked
+from embedder.core.entries.blobs import ASSUMED_BYTES, stacked
 from embedder.core.entries.cache_hits import CacheHits
 from embedder.core.entries.entries import Entries
 
@@ -78,7 +78,7 @@ class RemoteCache:
             "get_many",
             keys,
             width,
-            size=len(keys) * assumed_bytes(width),
+            size=len(keys) * (4 * width or ASSUMED_BYTES),
             deadline=context.deadline,
         )
         found: list[_Hit | None] = [None] * len(keys)

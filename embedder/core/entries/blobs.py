@@ -28,11 +28,6 @@ Blobs = NDArray[np.object_]
 """object[n] of bytes."""
 
 
-def assumed_bytes(width: int) -> int:
-    """Return the bytes of a vector of this width, or those assumed of a ragged row."""
-    return 4 * width or ASSUMED_BYTES
-
-
 def blobs_of(rows: Rows) -> Blobs:
     """Return the bytes of each row."""
     if not isinstance(rows, RaggedRows):
