@@ -28,6 +28,7 @@ def test_a_collection_is_filled_searched_backed_up_and_restored(
     words = commands.run("index", "search", "typed", "Aircraft number 7", "--hybrid", "--json")
     query = {"text": "wing", "rerank": {"model": "all-MiniLM-L6-v2"}}
     unread = httpx.post(f"{service.url}/v1/collections/typed/search", json=query)
+    read = commands.run("index", "search", "typed", "wing", "--hybrid", "--rerank", "--json")
     commands.run("index", "backup", "typed", str(tmp_path / "backup"))
     restored = commands.run("index", "restore", str(tmp_path / "backup"), "typed-again")
     exported = tmp_path / "typed.parquet"
@@ -41,6 +42,9 @@ def test_a_collection_is_filled_searched_backed_up_and_restored(
     first = json.loads(words.splitlines()[0])
     assert (first["id"], first["scores"]["lexical"]["rank"]) == ("7", 1)
     assert (unread.status_code, unread.json()["error"]["param"]) == (400, "rerank.model")
+    ordered = [json.loads(line) for line in read.splitlines()]
+    assert [hit["scores"]["rerank"]["rank"] for hit in ordered] == [*range(1, 11)]
+    assert [hit["score"] for hit in ordered] == sorted(hit["score"] for hit in ordered)[::-1]
     assert restored == "typed-again exists, with 603 points\n"
     assert listed["typed-again"]["count"] == listed["typed"]["count"] == 603
     assert pyarrow.parquet.read_table(exported).num_rows == 603
