@@ -57,17 +57,14 @@ async def answer_outputs(
     if body.chunking is not None:
         chunked = await chunked_inputs(body, body.chunking, connection, limits, context)
     inputs = body.input if chunked is None else chunked.inputs
+    options, deadline = body.options(), context.deadline
     compute = partial(
-        service.outputs_of,
-        connection,
-        kinds=kinds,
-        options=body.options(),
-        deadline=context.deadline,
+        service.outputs_of, connection, kinds=kinds, options=options, deadline=deadline
     )
     sizes = OutputBytes(component_bytes(body.output_dtype, kind, body.encoding_format))
     with chunked.naming() if chunked else nullcontext():
         if kind is Format.NDJSON:
-            wanted = streams.Request(compute, inputs, context.deadline, limits.max_inputs, CHUNK)
+            wanted = streams.Request(compute, inputs, deadline, limits.max_inputs, CHUNK)
             parts = await streams.begin(wanted)
             return StreamingResponse(_lines(parts, body, chunked, context), media_type=kind.value)
         check_expected(connection.info, kinds, inputs, sizes, "input", limits)
