@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.core.entries.blobs import RAGGED
+from embedder.core.entries.blobs import RAGGED, blobs_of, vectors_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,14 @@ class Entries:
             np.concatenate([part.token_counts for part in parts]),
             np.concatenate([part.truncated for part in parts]),
         )
+
+    def of_width(self, width: int) -> Entries:
+        """Return the same rows as vectors of ``width`` components; `RAGGED`: as bytes."""
+        if width == self.width:
+            return self
+        if width == RAGGED:
+            return replace(self, vectors=blobs_of(self.vectors))
+        return replace(self, vectors=vectors_of(self.vectors.tolist(), width))
 
     def put(self, rows: NDArray[np.intp], source: Entries) -> None:
         """Overwrite the given rows with the rows of ``source``."""

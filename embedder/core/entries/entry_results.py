@@ -46,7 +46,11 @@ class EntryResults:
     def put(
         self, rows: NDArray[np.intp], source: EntryResults, source_rows: NDArray[np.intp]
     ) -> None:
-        """Overwrite the given rows with some rows of ``source``, and merge its timings."""
-        self.entries.put(rows, source.entries.take(source_rows))
+        """Overwrite the given rows with some rows of ``source``, and merge its timings.
+
+        Results of several kinds are bytes, those of one kind may be vectors.
+        """
+        taken = source.entries.take(source_rows).of_width(self.entries.width)
+        self.entries.put(rows, taken)
         self.cached[rows] = source.cached[source_rows]
         self.timings = self.timings.longest(source.timings)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from embedder.cache.memory import MemoryCache
 from embedder.cache.sharding import ShardedCache
-from embedder.core.entries.blobs import RAGGED, blobs_of, vectors_of
+from embedder.core.entries.blobs import RAGGED
 from embedder.core.entries.cache_hits import CacheHits
 from embedder.core.entries.distinct_inputs import DistinctInputs
 from embedder.core.entries.entries import Entries
@@ -72,9 +72,7 @@ class KindWidths:
     ) -> Iterator[tuple[Sequence[bytes], Entries, NDArray[np.float64] | None]]:
         """Yield keys, entries and times to live of several kinds, as caches keep them."""
         for width, rows, keys in self._by_width(distinct):
-            part = entries.take(rows)
-            if width != RAGGED:
-                part = replace(part, vectors=vectors_of(part.vectors.tolist(), width))
+            part = entries.take(rows).of_width(width)
             yield keys, part, None if ttls_s is None else ttls_s[rows]
 
     def _by_width(self, distinct: DistinctInputs) -> Iterator[_OfWidth]:
@@ -87,7 +85,4 @@ class KindWidths:
 
 def _as_blobs(hits: CacheHits) -> CacheHits:
     """Return hits whose rows are bytes."""
-    entries = hits.entries
-    if entries.width == RAGGED:
-        return hits
-    return replace(hits, entries=replace(entries, vectors=blobs_of(entries.vectors)))
+    return replace(hits, entries=hits.entries.of_width(RAGGED))

@@ -13,7 +13,7 @@ from embedder.core.deadline import Deadline
 from embedder.core.entries.blobs import blobs_of
 from embedder.core.errors import BackendFailure
 from embedder.core.outputs import OutputKind, RaggedRows
-from embedder.core.request import Outputs
+from embedder.core.request import Embeddings, Outputs
 from embedder.core.types import Encoded, Priority, TokenBatch
 from embedder.pipeline.pipeline import Pipeline
 from embedder.pipeline.stage_executor import Stages
@@ -126,6 +126,26 @@ async def test_concurrent_requests_share_what_both_ask_for() -> None:
         check(found, "ab")
 
     assert model.asked == [(SPARSE,), (TOKENS,), (DENSE,)]
+
+
+@pytest.mark.parametrize("vectors_first", [True, False])
+async def test_requests_for_one_kind_and_for_several_share_a_computation(
+    vectors_first: bool,
+) -> None:
+    model = ThreeKinds()
+    model.gate = asyncio.Event()
+    one = pipeline(model)
+    calls = [one.embed(["c", "ab"], RAW), one.outputs(["ab", "c", "d"], KINDS, RAW)]
+    started = [asyncio.ensure_future(call) for call in calls[:: 1 if vectors_first else -1]]
+    await settle()
+    model.gate.set()
+    embedded, found = (await asyncio.gather(*started))[:: 1 if vectors_first else -1]
+
+    assert isinstance(embedded, Embeddings)
+    assert isinstance(found, Outputs)
+    np.testing.assert_array_equal(embedded.vectors, expected("c", "ab"))
+    check(found, "ab", "c", "d")
+    assert len(model.encoded) == (2 if vectors_first else 1)
 
 
 async def test_a_large_request_is_computed_in_chunks() -> None:
