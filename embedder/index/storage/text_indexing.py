@@ -74,23 +74,26 @@ def _step(rows: Transaction) -> Effect[bool]:
     except StorageDamaged:
         return lambda: False  # reported by every read
     for found in named:
-        # Locked, where other processes write too.
+        totals = rows.texts.totals(found.id)
+        if totals is not None and totals.indexed == ALL:
+            continue
+        # Where other processes write too, this locks the collection. The others are not locked:
+        # their writes would wait for this step, and this step for theirs.
         row = rows.find_collection(str(found.name))
         if row is None:
             continue
-        totals = rows.texts.totals(row.id)
-        if totals is None or totals.indexed < ALL:
-            try:
-                _index_some(rows, row, totals)
-            except StorageDamaged as error:
-                # Found before anything was changed; the other collections are indexed.
-                logger.warning("the texts of %r are not indexed: %r", row.name, error)
-            else:
-                return lambda: True
+        try:
+            _index_some(rows, row)
+        except StorageDamaged as error:
+            # Found before anything was changed; the other collections are indexed.
+            logger.warning("the texts of %r are not indexed: %r", row.name, error)
+        else:
+            return lambda: True
     return lambda: False
 
 
-def _index_some(rows: Transaction, row: CollectionRow, totals: TextTotals | None) -> None:
+def _index_some(rows: Transaction, row: CollectionRow) -> None:
+    totals = rows.texts.totals(row.id)
     if totals is None:
         if not rows.texts.clear(row.id, CLEARED_ROWS):
             rows.texts.put_totals(TextTotals(row.id, indexed=0))

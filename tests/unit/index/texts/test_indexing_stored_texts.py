@@ -14,7 +14,7 @@ from embedder.index.contract.points import Hit, Points, Query
 from embedder.index.contract.texts import TextQuery
 from embedder.index.storage import text_indexing
 from embedder.index.vector_index import VectorIndex
-from tests.unit.index.places import PLACES, Place
+from tests.unit.index.places import PLACES, DatabasePlace, Place
 from tests.unit.index.storage.contract.stores import commit
 from tests.unit.index.texts.text_oracle import best
 from tests.unit.waiting import eventually
@@ -134,6 +134,21 @@ def test_a_damaged_text_keeps_no_other_collection_from_being_indexed(place: Plac
     with closing(_open(place)) as index:
         assert eventually(lambda: _answers(index, "b"))
         assert not _answers(index, "c")
+
+
+def test_a_collection_in_use_keeps_no_other_one_from_being_indexed(tmp_path: Path) -> None:
+    place = PLACES["postgres"](tmp_path / "index")
+    assert isinstance(place, DatabasePlace)
+    index = _filled(place)
+    index.upsert("d", Points(["x"], np.ones((1, 2), np.float32), ["wing"], [{}]))
+    number = index._shard.find("d").id
+    index.close()
+    place.execute(f"DELETE FROM embedder.text_totals WHERE collection = {number}")
+    with place.connection() as db, db.transaction():
+        db.execute("SELECT FROM embedder.collections WHERE name = 'c' FOR UPDATE")
+        with closing(_open(place)) as index:
+            assert eventually(lambda: _answers(index, "d"))
+    place.discard()
 
 
 def _answers(index: VectorIndex, name: str) -> bool:
