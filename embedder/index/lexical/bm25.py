@@ -43,7 +43,8 @@ def scores(
         return np.empty(0, np.int64), np.empty(0)
     pks = np.unique(np.concatenate([rows[:, 0] for rows in found.values()]))
     total = np.zeros(len(pks))
-    average = statistics.terms / max(1, statistics.documents)
+    # Both may be 0: texts that were written after the count are found too.
+    average = max(1, statistics.terms) / max(1, statistics.documents)
     for term, rows in found.items():
         weight = counts[term] * idf(statistics.documents, statistics.frequencies.get(term, 0))
         tf, length = rows[:, 1].astype(np.float64), rows[:, 2].astype(np.float64)

@@ -74,3 +74,11 @@ def test_parts_with_common_statistics_give_the_same_scores_to_the_bit(
 @pytest.mark.parametrize(("documents", "frequency"), [(0, 0), (0, 5), (1, 1), (10, 10), (3, 9)])
 def test_no_weight_is_negative(documents: int, frequency: int) -> None:
     assert idf(documents, frequency) > 0
+
+
+def test_texts_that_were_written_after_the_count_have_finite_scores() -> None:
+    postings = {"a": np.array([[1, 1, 4], [2, 4, 4]], np.int64)}
+    pks, found = scores(["a"], postings, TextStatistics(0, 0, {}))
+
+    assert pks.tolist() == [1, 2]
+    assert 0 < found[0] < found[1]
