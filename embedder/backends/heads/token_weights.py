@@ -58,7 +58,8 @@ class TokenWeightsHead:
         """Return the ids and weights of each input, of hidden states float[total, hidden_width]."""
         weights = self._linear(hidden.float()).relu()[:, 0].cpu().numpy()
         inputs = np.repeat(np.arange(len(tokens)), tokens.lengths)
-        kept = (weights > 0) & ~np.isin(tokens.ids, self._ignored)
+        # A weight that is not a number stays, so that the checks of the results find it.
+        kept = (weights != 0) & ~np.isin(tokens.ids, self._ignored)
         inputs, ids, weights = inputs[kept], tokens.ids[kept], weights[kept]
         # The last one of equal ids of an input is the largest.
         order = np.lexsort((weights, ids, inputs))

@@ -9,6 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from embedder.backends.checkpoint import Linear
+from embedder.backends.heads.token_weights import TokenWeightsHead
 from embedder.backends.torch.packed import PackedForward
 from embedder.core.errors import UnsupportedModel
 from embedder.core.outputs import OutputKind, RaggedRows
@@ -123,3 +125,13 @@ def test_pickled_heads_are_refused_if_they_are_asked_for(tmp_path: Path) -> None
 def test_a_model_without_a_result_is_refused(directory: Path) -> None:
     with pytest.raises(UnsupportedModel, match=r"asks for 'scores'; .* has dense, sparse, tokens"):
         open_files(directory, outputs=["scores"])
+
+
+def test_weights_that_are_no_numbers_are_not_lost() -> None:
+    head = TokenWeightsHead(Linear(torch.ones(1, 2), torch.zeros(1)), np.zeros(1, np.int32), 9)
+    hidden = torch.tensor([[1.0, 1.0], [float("nan"), 0.0], [-1.0, 0.0]])
+    rows = head(hidden, TokenBatch.of([np.array([1, 2, 3], np.int32)]))
+
+    assert rows.ids is not None
+    assert rows.ids.tolist() == [1, 2]
+    np.testing.assert_array_equal(rows.values[:, 0], [2.0, float("nan")])
