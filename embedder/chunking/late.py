@@ -53,7 +53,7 @@ def spans_of(chunks: Sequence[Chunk], offsets: Offsets, field: str) -> NDArray[n
 def windows(spans: NDArray[np.int64], count: int, room: int) -> Iterator[Window]:
     """Yield windows of at most ``room`` of ``count`` tokens, which have every chunk once, in order.
 
-    No chunk has more than ``room`` tokens.
+    Of a chunk with more than ``room`` tokens, its window has the last ones.
     """
     done, chunks = 0, spans.tolist()
     while done < len(chunks):

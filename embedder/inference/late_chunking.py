@@ -111,8 +111,8 @@ def _readings(
 ) -> Iterator[_Reading]:
     """Yield the windows of one text behind a prompt of so many characters."""
     ids = [token.id for token in tokens]
-    own = [at for at, token in enumerate(tokens) if (token.stop or 0) > prompt]
-    begin, end = (own[0], own[-1] + 1) if own else (0, 0)
+    text = [at for at, token in enumerate(tokens) if (token.stop or 0) > prompt]
+    begin, end = (text[0], text[-1] + 1) if text else (0, 0)
     places = [(token.start or 0, token.stop or 0) for token in tokens[begin:end]]
     # A token without a place of its own belongs to the chunk of the token before.
     offsets = np.maximum.accumulate(np.array(places, np.int64).reshape(-1, 2), axis=0)
@@ -120,7 +120,9 @@ def _readings(
     around = len(ids) - (end - begin)
     for window in windows(spans, end - begin, limit - around):
         read = ids[:begin] + ids[begin + window.start : begin + window.stop] + ids[end:]
-        yield _Reading(read, spans[window.first : window.end] - window.start + begin)
+        # In its text, a chunk can have a few more tokens than alone, and so more than a window.
+        own = (spans[window.first : window.end] - window.start).clip(min=0)
+        yield _Reading(read, own + begin)
 
 
 def _batches(readings: Sequence[_Reading], max_tokens: int) -> Iterator[list[_Reading]]:

@@ -16,10 +16,13 @@ from transformers import BertModel
 from embedder import EmbeddingGenerator, EmbedOptions
 from embedder.backends.protocol import ReadsSpans
 from embedder.chunking.late import spans_of, windows
+from embedder.chunking.request import Chunk
 from embedder.core.errors import InvalidInput, OutOfMemory, Unavailable
 from embedder.core.outputs import OutputKind
 from embedder.core.types import TokenBatch, Vectors
 from embedder.core.vectors import normalize_rows
+from embedder.inference.late_chunking import _readings
+from embedder.inference.tokenization import OffsetToken
 from embedder.settings.model import EmbedderSettings
 from tests.tiny_models import write_json, write_tiny_bert
 
@@ -209,3 +212,12 @@ def test_a_closed_generator_is_unavailable(model: Path) -> None:
     generator.close()
     with pytest.raises(Unavailable):
         generator.embed_chunks("ab", size=8, overlap=0, late=True)
+
+
+def test_a_chunk_with_more_tokens_in_its_text_than_alone_has_no_token_of_others() -> None:
+    tokens = [OffsetToken(at, "x", False, at, at + 1) for at in range(6)]
+    around = [OffsetToken(9, "[CLS]", True, None, None)]
+    (reading,) = _readings("input[0]", [Chunk(0, 6, 5)], [*around, *tokens, *around], 0, 6)
+
+    assert reading.ids == [9, 2, 3, 4, 5, 9]
+    assert reading.spans.tolist() == [[1, 5]]
