@@ -1,20 +1,37 @@
-"""What an index shows of its points: pages and searches agree, and no point comes twice."""
+"""What an index shows of its points: pages and searches agree, and no point comes twice.
+
+The index of texts has exactly the terms of the stored texts.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from embedder.index.contract.points import Query
+from embedder.index.contract.response_budget import ResponseBudget
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.faults.client_record import Seen
 from tests.unit.index.faults.steps import WIDTH, Stored, owner
 from tests.unit.index.places import Place
+from tests.unit.index.texts.text_oracle import check_index
 
 
 def look(index: VectorIndex) -> Seen:
     """Return the vectors of all points, which pages and a search both return."""
     assert index.stats().status == "ready", index.stats()
-    return {info.name: _points(index, info.name) for info in index.collections()}
+    names = [info.name for info in index.collections()]
+    for name in names:
+        check_texts(index, name)
+    return {name: _points(index, name) for name in names}
+
+
+def check_texts(index: VectorIndex, name: str) -> None:
+    """Compare the index of the texts of a collection with its stored texts, at one moment."""
+    collection = index._shard.find(name).id
+    with index._shard.store.pinned() as reader:
+        pks = reader.pairs(collection)[:, 0].tolist()
+        stored = reader.payloads(collection, pks, ResponseBudget(("text",)))
+        check_index(reader, collection, {pk: one.text for pk, one in stored.items()})
 
 
 def look_once(place: Place) -> Seen:
