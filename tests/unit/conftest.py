@@ -9,7 +9,6 @@ import gc
 import os
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -52,55 +51,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items if SHORT else ():
         if item.get_closest_marker("long_store") or "[postgres-postgres" in item.nodeid:
             item.add_marker(pytest.mark.skip(reason=LONG_STORE))
-    _find_measured(items)
-
-
-HERE = Path(__file__).parent
-UNMEASURED = {
-    HERE / "benchmarks",
-    HERE / "checkout",
-    HERE / "pipeline" / "test_simulation.py",
-    HERE / "inference" / "test_pool_machine.py",
-    HERE / "index" / "faults",
-    HERE / "index" / "test_replica_machine.py",
-}
-"""Tests that do not test the library, and tests that run the same lines many times."""
-
-EVERY_CASE = "TEST_COVERAGE" in os.environ
-_MEASURED = pytest.StashKey[bool]()
-
-
-def _find_measured(items: Sequence[pytest.Item]) -> None:
-    """Choose the tests whose coverage is measured: the first case of each function that runs.
-
-    Not `UNMEASURED`, and not hypothesis. Before Python 3.12 whatever is measured takes twice as
-    long, although most further cases run the same lines; TEST_COVERAGE=1 measures them too.
-    """
-    seen: set[str] = set()
-    for item in items:
-        function = item.nodeid.partition("[")[0]
-        excluded = UNMEASURED & {item.path, *item.path.parents}
-        skipped = item.get_closest_marker("skip") or item.get_closest_marker("hypothesis")
-        if not excluded and not skipped:
-            item.stash[_MEASURED] = EVERY_CASE or function not in seen
-            seen.add(function)
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Measure no coverage of tests that `_find_measured` has not chosen.
-
-    The marker `no_cover` has no effect in the processes of pytest-xdist.
-    """
-    tracing, of_threads = sys.gettrace(), threading.gettrace()
-    pause = not item.stash.get(_MEASURED, False)
-    if pause:
-        sys.settrace(None)
-        threading.settrace(None)
-    yield
-    if pause:
-        sys.settrace(tracing)
-        threading.settrace(of_threads)
 
 
 def pytest_collection_finish() -> None:

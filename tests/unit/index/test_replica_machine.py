@@ -39,4 +39,4 @@ class ReplicaMachine(IndexMachine):
 
 TestReplicaMachine = ReplicaMachine.TestCase
 # A failure is not shrunk: each attempt costs seconds, and one that times out is another failure.
-TestReplicaMachine.settings = settings(scaled(3), phases=[Phase.explicit, Phase.generate])
+TestReplicaMachine.settings = settings(scaled(2), phases=[Phase.explicit, Phase.generate])

@@ -8,12 +8,13 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedder.core.types import Priority
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService
 from tests.unit.deployments.ingress.letter_tokenizer import MAX_TOKENS
+from tests.unit.examples import TIMES
 
 PROMPTS = {"query": "aa", "document": "bb", "classification": "cc"}
 SIXTHS, ONLY_D = [0.6, 0.8, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]
@@ -234,6 +235,7 @@ async def test_a_response_above_the_limit_is_refused_before_anything_is_embedded
     assert low.encoder.calls == []
 
 
+@settings(max_examples=20 * TIMES)
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=3))
 async def test_texts_of_any_characters_are_returned_as_sent(texts: list[str]) -> None:
     answer = await _answer(texts=texts)

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployments.ingress.openai.output_types import CHUNK
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService
 from tests.unit.deployments.ingress.letter_outputs import THREE
 from tests.unit.deployments.ingress.openai.output_requests import NDJSON, post_outputs, three_kinds
+from tests.unit.examples import TIMES
 
 ALL = ["dense", "sparse", "multi_vector"]
 A, B, D = (ord(letter) for letter in "abd")
@@ -152,6 +153,7 @@ async def test_the_chunks_of_a_text_have_their_ranges() -> None:
         assert row.keys() == {"object", "index", "chunk", "sparse_embedding", "multi_vector"}
 
 
+@settings(max_examples=20 * TIMES)
 @given(st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=3))
 async def test_texts_of_any_characters_have_their_rows(texts: list[str]) -> None:
     rows = await _data(input=texts, output_types=["sparse", "multi_vector"])

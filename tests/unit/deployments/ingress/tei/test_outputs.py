@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService
 from tests.unit.deployments.ingress.letter_outputs import THREE, TOKENS, WEIGHTS
 from tests.unit.deployments.ingress.letter_tokenizer import MAX_TOKENS
 from tests.unit.deployments.ingress.tei.answers import post, refusal
+from tests.unit.examples import TIMES
 
 A, B, D = (ord(letter) for letter in "abd")
 SERVED = ({"name": ALIAS}, {"name": WEIGHTS}, {"name": TOKENS}, {"name": THREE})
@@ -146,6 +147,7 @@ async def test_one_input_more_than_the_limit_is_refused(path: str) -> None:
     assert refusal(above) == (422, "Validation", "batch size 4 > maximum allowed batch size 3")
 
 
+@settings(max_examples=20 * TIMES)
 @given(st.lists(st.text(min_size=1, max_size=MAX_TOKENS), min_size=1, max_size=3))
 async def test_texts_of_any_characters_have_a_row_each(texts: list[str]) -> None:
     async with _service().client() as http:
