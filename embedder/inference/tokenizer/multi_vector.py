@@ -6,7 +6,7 @@ A text is a query if it begins with the model's prompt for queries, and a docume
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,8 @@ class MultiVectorTokens:
         skipped = np.array([each for each in words if each is not None], np.int32)
         none = np.empty(0, np.int32)
         expansion = described.expansion
+        if expansion is not None:
+            expansion = replace(expansion, length=min(expansion.length, max_tokens))
         limits = [described.query_limit, described.document_limit]
         if expansion is not None:
             limits[0] = expansion.length if expansion.cuts else limits[0]

@@ -176,6 +176,14 @@ def test_a_query_above_its_length_is_cut_or_refused(tmp_path: Path) -> None:
     assert (start.tokens.ids.tolist(), start.truncated.tolist()) == (ids, [True])
 
 
+def test_a_query_is_filled_up_to_at_most_the_limit_of_the_model(tmp_path: Path) -> None:
+    directory = write_multi_vector(tmp_path, transformer={"query_expansion": EXPANSION})
+    found, cut = our_vectors(directory, ["x", "x " * 30], "query", max_tokens=7)
+
+    assert [len(row) for row in found] == [7, 7]
+    assert cut == [False, True]
+
+
 def test_token_ids_are_those_of_a_document(tmp_path: Path) -> None:
     tokenizer = load_tokenizer(open_files(write_multi_vector(tmp_path)))
     text = tokenizer.encode(["d a, b"], truncate=Truncate.END).tokens
