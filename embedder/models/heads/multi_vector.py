@@ -33,8 +33,8 @@ class Expansion:
     """Queries shorter than ``length`` tokens are filled up with ``token``; None: the mask token.
 
     A smaller limit of the model takes the place of ``length``. With ``cuts`` longer ones are cut to
-    it. Without ``attends`` no token attends to the
-    ones that fill up, but these attend to the query.
+    it. Without ``attends`` no token attends to the ones that fill up, but these attend to the
+    query.
     """
 
     length: int
