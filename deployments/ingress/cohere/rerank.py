@@ -26,6 +26,7 @@ from deployments.ingress.service.service import Service
 from deployments.ingress.wire.formats import timing_headers
 from deployments.ingress.wire.json_bodies import json_response
 from deployments.settings.access import Scope
+from embedder.core.outputs import Task
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Priority, Truncate
 
@@ -42,10 +43,9 @@ async def rerank(body: CohereRerankBody, service: Service, context: RequestConte
 
     Documents that are too long for the model are cut.
     """
-    texts = body.documents
-    if body.method == "cross-encoder":
-        most = body.max_tokens_per_doc
-        texts = await shortened(service, context, texts, most, body.model)
+    task = Task.RERANK if body.method == "cross-encoder" else Task.EMBED
+    most = body.max_tokens_per_doc
+    texts = await shortened(service, context, body.documents, most, body.model, task)
     priority = Priority.BULK if body.priority else Priority.INTERACTIVE
     request = _request(body, texts, priority)
     ranking = await rank(service, context, request)

@@ -55,9 +55,11 @@ async def shortened(
     texts: list[str],
     most: int | None,
     model: str | None,
+    task: Task,
 ) -> list[str]:
     """Return the documents, each up to the end of its token number ``most``; None: as they are.
 
+    The tokens are those of the model, or of the first one with the task.
     A document of unusually long words may keep more tokens.
 
     Raises:
@@ -67,7 +69,7 @@ async def shortened(
     check_count("documents", len(texts), service.settings.limits.max_inputs)
     if most is None:
         return texts
-    connection = await service.models.get(model, context.deadline, task=Task.RERANK)
+    connection = await service.models.get(model, context.deadline, task=task)
     if most >= connection.info.max_tokens:
         return texts  # the model reads no more
     rows = await connection.tokenizer.tokenize_with_offsets(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from deployments.ingress.ranking.documents import to_documents
 from embedder.core.errors import InvalidInput
-from tests.unit.deployments.ingress.fake_service import FakeService
+from tests.unit.deployments.ingress.fake_service import ALIAS, FakeService
 from tests.unit.deployments.ingress.scoring_services import service
 
 
@@ -39,6 +39,16 @@ async def test_documents_are_cut_to_the_same_text_whatever_their_length() -> Non
     await post(asked, ["a" * 17, "a" * 16, "a" * 15, "a", "a" * 500], 1)
 
     assert asked.encoder.calls[-1][0] == [[97, 97]]
+
+
+async def test_documents_are_also_cut_where_vectors_are_compared() -> None:
+    body = {"query": "b", "documents": ["aab"], "max_tokens_per_doc": 2, "method": "bi-encoder"}
+    async with service(ALIAS).client() as http:
+        cut = (await http.post("/v2/rerank", json=body)).json()
+        short = (await http.post("/v2/rerank", json={**body, "documents": ["aa"]})).json()
+
+    assert cut["results"] == short["results"]
+    assert cut["meta"] == short["meta"]
 
 
 async def test_too_many_documents_are_refused_before_they_are_cut() -> None:
