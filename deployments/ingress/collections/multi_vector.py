@@ -19,7 +19,9 @@ from embedder.core.types import InputType, Vectors
 from embedder.similarity.late_interaction import maxsim
 
 GROUP = 64
-"""Texts whose token vectors are kept at once: those of all candidates may take gigabytes."""
+GROUP_TOKENS = 32_768
+"""Texts whose token vectors are kept at once, and the most tokens that they can have together:
+those of all candidates may take gigabytes. 32,768 vectors of 1,024 components are 128 MiB."""
 
 
 async def late_interaction_scores(
@@ -37,8 +39,9 @@ async def late_interaction_scores(
     rows = await _tokens(service, connection, texts, InputType.QUERY, deadline)
     queries = {text: row.values for text, row in zip(texts, rows.split(), strict=True)}
     scores = np.empty(len(pairs), np.float32)
-    for start in range(0, len(pairs), GROUP):
-        group = pairs[start : start + GROUP]
+    size = group_size(connection.info.max_tokens)
+    for start in range(0, len(pairs), size):
+        group = pairs[start : start + size]
         read = [pair.text for pair in group]
         tokens = await _tokens(service, connection, read, InputType.DOCUMENT, deadline)
         try:
@@ -46,8 +49,13 @@ async def late_interaction_scores(
                 found = await asyncio.to_thread(_compared, group, queries, tokens)
         except asyncio.TimeoutError:
             raise DeadlineExceeded("comparison of tokens") from None
-        scores[start : start + GROUP] = found
+        scores[start : start + size] = found
     return scores
+
+
+def group_size(max_tokens: int) -> int:
+    """Return how many texts, each of at most ``max_tokens``, are compared at a time; at least 1."""
+    return max(1, min(GROUP, GROUP_TOKENS // max_tokens))
 
 
 async def _tokens(

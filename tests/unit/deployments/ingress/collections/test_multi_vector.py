@@ -96,3 +96,10 @@ async def test_a_search_fails_if_tokens_cannot_be_computed(texts: Plane) -> None
     response = await texts.search(text="a", rerank=METHOD)
 
     assert refusal(response)[:2] == (503, "stage_unavailable")
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "texts"), [(8, 64), (512, 64), (513, 63), (8192, 4), (32_768, 1), (32_769, 1)]
+)
+def test_a_group_has_at_most_so_many_texts_and_tokens(max_tokens: int, texts: int) -> None:
+    assert multi_vector.group_size(max_tokens) == texts
