@@ -1,6 +1,6 @@
 """If a cache shard is killed under load, no request fails and no vector is wrong.
 
-``TEST_KILLS=20`` kills it as often; without it, once.
+``TEST_KILLS=20`` kills it as often.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
+import pytest
 
 from tests.cluster.service import RunningService
 
@@ -35,6 +36,7 @@ SHARD = "EmbeddingCache-0"
 TEXTS = [f"asked for again and again, {number}" for number in range(20)]
 
 
+@pytest.mark.skipif("TEST_KILLS" not in os.environ, reason="takes half a minute; TEST_KILLS=1")
 async def test_no_request_fails_and_no_vector_is_wrong_when_the_cache_is_killed(
     service: RunningService,
 ) -> None:

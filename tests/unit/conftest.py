@@ -34,7 +34,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # No deadline: on a busy machine an example may take any time.
 settings.register_profile(
     "unit",
-    max_examples=50 * TIMES,
+    max_examples=30 * TIMES,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     derandomize="CI" in os.environ,
