@@ -76,7 +76,7 @@ drill: install  ## Kill, stop and replace parts of a service under load: DRILL_R
 	DRILL_ROWS="$(or $(DRILL_ROWS),all)" $(BIN)/pytest --timeout=0 -s tests/drill
 
 clients: install .venv-clients/.installed  ## Run the client programs of docs/clients.md
-	$(BIN)/pytest tests/cluster/test_clients.py tests/cluster/test_ranking_clients.py
+	TEST_CLIENTS=1 $(BIN)/pytest tests/cluster/test_clients.py tests/cluster/test_ranking_clients.py
 
 .venv-clients/.installed: clients/requirements.txt clients/package.json
 	$(PYTHON) -m venv .venv-clients

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,16 @@ def _programs() -> dict[str, str]:
 
 
 PROGRAMS = _programs()
+SHORT = ("openai", "huggingface_hub", "cohere", "cohere, rerank", CLASSES)
+"""The programs of a short run: one for each API. ``TEST_CLIENTS=1`` runs all (`make clients`)."""
 SCORING = [name for name in PROGRAMS if name.endswith("rerank") or name == CLASSES]
 """The programs that print scores; the others print vectors."""
+
+
+def chosen(names: Iterable[str]) -> list[str]:
+    """Return those of the programs that this run has."""
+    return [name for name in names if "TEST_CLIENTS" in os.environ or name in SHORT]
+
 
 PYTHON_ROWS = re.compile(r"^\| (?!client |curl |Java |openai for Node )([\w-]+) \|", re.MULTILINE)
 """The rows of the page's table, of which each has a program in Python."""

@@ -23,6 +23,7 @@ from tests.cluster.client_programs import (
     PROGRAMS,
     PYTHON_ROWS,
     SCORING,
+    chosen,
     needs_clients,
     printed_by,
 )
@@ -43,7 +44,7 @@ def expected(service: RunningService) -> Vectors:
 
 @needs_clients
 @pytest.mark.parametrize(
-    "heading", [name for name in PROGRAMS if name not in (*SCORING, SIMILARITIES)]
+    "heading", chosen(name for name in PROGRAMS if name not in (*SCORING, SIMILARITIES))
 )
 def test_a_client_gets_the_vectors(
     service: RunningService, expected: Vectors, heading: str, tmp_path: Path

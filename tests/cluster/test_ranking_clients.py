@@ -15,6 +15,7 @@ from tests.cluster.client_programs import (
     CLASSES,
     PROGRAMS,
     SCORING,
+    chosen,
     needs_clients,
     printed_by,
 )
@@ -36,7 +37,7 @@ print(json.dumps(printed))
 
 
 CLIENT_V2, CLIENT = "cohere, rerank", "cohere.Client, rerank"
-RUN = {name: PROGRAMS[name] for name in SCORING}
+RUN = {name: PROGRAMS[name] for name in chosen(SCORING)}
 RUN[CLIENT] = PROGRAMS[CLIENT_V2].replace("ClientV2", "Client")
 RANKING = [name for name in RUN if name != CLASSES]
 
