@@ -11,11 +11,13 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from operator import attrgetter
 from typing import ClassVar, Generic
 
 from embedder.batching.adaptive_budget import AdaptiveBudget
 from embedder.batching.packing import Budget, Slots
 from embedder.batching.queue import (
+    LENGTH,
     BatchContext,
     ItemQueue,
     ItemT,
@@ -27,11 +29,13 @@ from embedder.batching.queue import (
 )
 from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import BackendFailure, EmbedderError, OutOfMemory, Unavailable
-from embedder.core.tracing import serving
+from embedder.core.tracing import serve
 from embedder.core.types import Priority
 
 Run = Callable[[list[ItemT], BatchContext], Awaitable[Sequence[ResultT]]]
 """Compute a batch; return one result per item, in order."""
+
+_ITEM = attrgetter("item")
 
 
 @dataclass(slots=True)
@@ -180,9 +184,9 @@ class Batcher(Generic[ItemT, ResultT]):
     async def _execute(self, batch: list[QueuedItem[ItemT, ResultT]]) -> None:
         """Run a batch and deliver its results; if it fails, find the failing item."""
         context = BatchContext.of(batch)
+        serve(context.traced)  # the task has started in the context of any earlier request
         try:
-            with serving(context.traced):
-                results = await self._run([queued.item for queued in batch], context)
+            results = await self._run(list(map(_ITEM, batch)), context)
             if len(results) != len(batch):
                 raise BackendFailure(f"{len(results)} results for {len(batch)} items")
         except Exception as error:  # noqa: BLE001 - the loop must survive every error of run
@@ -197,7 +201,7 @@ class Batcher(Generic[ItemT, ResultT]):
         if isinstance(error, OutOfMemory):
             self.stats.out_of_memory += 1
             if len(batch) > 1:  # a smaller budget does not help a batch of one
-                cost = self.budget.cost([queued.length for queued in batch])
+                cost = self.budget.cost(list(map(LENGTH, batch)))
                 self._adaptive = self._adaptive or AdaptiveBudget(self.budget.max_tokens)
                 self._adaptive.record_out_of_memory(cost)
                 self._set_budget(self._adaptive.tokens)
@@ -215,7 +219,7 @@ class Batcher(Generic[ItemT, ResultT]):
                 await self._execute(needed)
 
     def _record_success(self, batch: list[QueuedItem[ItemT, ResultT]]) -> None:
-        lengths = [queued.length for queued in batch]
+        lengths = list(map(LENGTH, batch))
         cost = self.budget.cost(lengths)
         self.stats.batches += 1
         self.stats.items += len(batch)
@@ -242,7 +246,8 @@ class Batcher(Generic[ItemT, ResultT]):
             batch = []
         for queued in batch:
             queued.submission.fail(error)
-        self._start_batches()
+        if self._queue.count:
+            self._start_batches()
 
     def _cancel_abandoned_batches(self) -> None:
         for task, batch in self._running.items():

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count, repeat
+from operator import attrgetter
 from typing import Generic, TypeVar, cast
 
 import numpy as np
@@ -21,6 +22,8 @@ ResultT = TypeVar("ResultT")
 
 LOOKAHEAD = 4096
 """The most items of each priority, oldest first, that are considered for one batch."""
+
+LENGTH = attrgetter("length")
 
 
 @dataclass(eq=False, slots=True)
@@ -74,7 +77,7 @@ class BatchContext:
                 deadline = max(deadline, previous.deadline)
                 priority = min(priority, previous.priority)
                 traced.append(previous.traced)
-        return cls(deadline, priority, Traced.merged(traced))
+        return cls(deadline, priority, Traced.merged(traced) if any(traced) else None)
 
 
 def deliver(batch: Sequence[QueuedItem[ItemT, ResultT]], results: Sequence[ResultT]) -> None:
@@ -148,18 +151,24 @@ class ItemQueue(Generic[ItemT, ResultT]):
 
         The batch is empty if no caller of the oldest `LOOKAHEAD` items of each lane waits.
         """
-        batch = self._take(budget, now)
+        batch = still_needed(self._pop_window(), now)
+        lengths = list(map(LENGTH, batch))
+        if len(batch) > budget.max_items or budget.cost(lengths) > budget.max_tokens:
+            batch = self._packed(batch, lengths, budget, now)
         for queued in batch:
             traced = queued.submission.traced
             if traced is not None and queued.position == 0:  # once for each submission
                 record("queue", traced, now - queued.submission.arrived_s)
         return batch
 
-    def _take(self, budget: Budget, now: float) -> list[QueuedItem[ItemT, ResultT]]:
-        needed = still_needed(self._pop_window(), now)
-        lengths = [queued.length for queued in needed]
-        if len(needed) <= budget.max_items and budget.cost(lengths) <= budget.max_tokens:
-            return needed
+    def _packed(
+        self,
+        needed: Sequence[QueuedItem[ItemT, ResultT]],
+        lengths: Sequence[int],
+        budget: Budget,
+        now: float,
+    ) -> list[QueuedItem[ItemT, ResultT]]:
+        """Return the items of the next batch; put the others back."""
         submissions = [queued.submission for queued in needed]
         chosen = pack(
             np.array(lengths, np.int64),
@@ -177,8 +186,7 @@ class ItemQueue(Generic[ItemT, ResultT]):
             window += lane[:LOOKAHEAD]
             del lane[:LOOKAHEAD]
         self.count -= len(window)
-        for queued in window:
-            self.tokens -= queued.length
+        self.tokens -= sum(map(LENGTH, window))
         return window
 
     def _put_back(self, unused: Sequence[QueuedItem[ItemT, ResultT]]) -> None:
@@ -186,8 +194,7 @@ class ItemQueue(Generic[ItemT, ResultT]):
         for priority, lane in self._lanes.items():
             lane[:0] = [queued for queued in unused if queued.submission.priority is priority]
         self.count += len(unused)
-        for queued in unused:
-            self.tokens += queued.length
+        self.tokens += sum(map(LENGTH, unused))
 
     def drain(self) -> list[QueuedItem[ItemT, ResultT]]:
         """Remove and return all items."""

@@ -65,7 +65,7 @@ class KeyTable:
 
     def find(self, words: Words) -> Slots:
         """Return the slot of every key, -1 if it has none."""
-        buckets = self._cells.take(self._bucket_of(words), 0)
+        buckets = self._cells.take((words[:, _BUCKET_WORD] & self._mask).astype(np.intp), 0)
         # If the upper half of a cell is that of the key, the XOR leaves the slot.
         matching = (buckets ^ (words[:, _CHECK_WORD, None] & ~_LOW)) <= _LOW
         cells = buckets[np.arange(len(words)), matching.argmax(1)]

@@ -78,7 +78,7 @@ class MemoryCache:
             if dead.any():
                 self.stats.expired += self._forget(slab, np.unique(slots[dead]))
                 rows, slots, ttls_s = rows[~dead], slots[~dead], ttls_s[~dead]
-        self._use(slab, slots)
+        self._next_tick = slab.recency.use(slots, self._next_tick)
         self.stats.hits += len(rows)
         self.stats.misses += len(keys) - len(rows)
         return CacheHits(rows, slab.entries.take(slots), ttls_s)
@@ -179,7 +179,8 @@ class MemoryCache:
             if other is not slab:
                 slots = other.table.find(words)
                 self._free(other, slots[slots >= 0])
-        self._use(slab, self._write(slab, words, entries, ttls_s))
+        slots = self._write(slab, words, entries, ttls_s)
+        self._next_tick = slab.recency.use(slots, self._next_tick)
 
     def _slab(self, width: int) -> Slab:
         """Return the slab of a width; make it if there is none."""
@@ -200,11 +201,6 @@ class MemoryCache:
         self.stats.entries += slab.count - count
         self.stats.bytes += slab.bytes - size
         return slots
-
-    def _use(self, slab: Slab, slots: Slots) -> None:
-        """Record a use of each slot, in order and later than all others."""
-        slab.recency.use(slots, self._next_tick)
-        self._next_tick += len(slots)
 
     def _evict(self) -> None:
         """Remove the least recently used entries, over all widths, until the budget is kept."""

@@ -30,8 +30,11 @@ class Recency:
         self._log_ticks = np.empty(len(self._log_slots), np.int64)
         self._head = self._tail = capacity
 
-    def use(self, slots: Slots, first_tick: int) -> None:
-        """Record a use of each slot, from ``first_tick`` on, which exceeds all earlier ticks."""
+    def use(self, slots: Slots, first_tick: int) -> int:
+        """Record a use of each slot, from ``first_tick`` on, which exceeds all earlier ticks.
+
+        Return the tick of the next use.
+        """
         for start in range(0, len(slots), WINDOW):
             window = slots[start : start + WINDOW]
             times = np.arange(first_tick + start, first_tick + start + len(window), dtype=np.int64)
@@ -43,6 +46,7 @@ class Recency:
             self._tail = end
             # A slot that occurs twice keeps its last tick.
             self.ticks[window] = times
+        return first_tick + len(slots)
 
     def use_before(self, slots: Slots, first_tick: int) -> None:
         """Record each slot as used before those before it; the last one gets ``first_tick``."""

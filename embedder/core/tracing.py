@@ -7,6 +7,7 @@ variable. The library needs no OpenTelemetry: a service brings a `Tracer`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -98,10 +99,26 @@ def serving(traced: Traced | None) -> Iterator[None]:
         _current.reset(token)
 
 
+def serve(traced: Traced | None) -> None:
+    """Let the rest of this task serve other requests than the context in which it has started."""
+    _current.set(traced)
+
+
 def step(name: str) -> AbstractContextManager[Span]:
     """Record the ``with`` block as a step of the requests that it serves."""
     traced = _current.get()
     return _UNTRACED if traced is None else _Step(traced, name)
+
+
+def record_since(began_s: float, name: str, **attributes: Attribute) -> None:
+    """Record a step that began at ``began_s`` on ``time.monotonic`` and ends now.
+
+    It costs an untraced request less than `step`, and suits steps that cannot fail and call no
+    other process.
+    """
+    traced = _current.get()
+    if traced is not None:
+        record(name, traced, time.monotonic() - began_s, **attributes)
 
 
 def record(name: str, traced: Traced, ago_s: float, **attributes: Attribute) -> None:

@@ -70,12 +70,12 @@ def activate(scores: Vectors, name: ActivationName) -> Vectors:
 
 def row_norms(vectors: Vectors) -> NDArray[np.float64]:
     """Return the Euclidean length of every row, float64[n]."""
-    norms = np.empty(len(vectors), np.float64)
-    for rows in _blocks(vectors):
-        # In double precision, because squares of small numbers underflow in float32.
-        wide = vectors[rows].astype(np.float64)
-        np.einsum("nd,nd->n", wide, wide, out=norms[rows])
-    return np.sqrt(norms, out=norms)
+    if vectors.size > BLOCK_COMPONENTS and len(vectors) > 1:
+        return np.concatenate([row_norms(vectors[rows]) for rows in _blocks(vectors)])
+    # In double precision, because squares of small numbers underflow in float32.
+    wide = vectors.astype(np.float64)
+    norms: NDArray[np.float64] = np.sqrt(np.einsum("nd,nd->n", wide, wide))
+    return norms
 
 
 def normalize_rows(vectors: Vectors, norms: NDArray[np.float64] | None = None) -> Vectors:
@@ -87,7 +87,7 @@ def normalize_rows(vectors: Vectors, norms: NDArray[np.float64] | None = None) -
         norms = row_norms(vectors)
         norms[norms == 0] = 1.0
     out = np.empty(vectors.shape, np.float32)
-    for rows in _blocks(vectors):
+    for rows in _blocks(vectors) if vectors.size > BLOCK_COMPONENTS else (slice(None),):
         np.divide(vectors[rows], norms[rows, None], out=out[rows], casting="same_kind")
     return out
 

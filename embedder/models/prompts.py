@@ -22,6 +22,8 @@ def select_prompt(options: EmbedOptions, model: ModelInfo) -> str:
     Raises:
         InvalidInput: the request gives two of them, or the model has no prompt of that name.
     """
+    if options.prompt is options.prompt_name is options.input_type is None:
+        return model.prompts[model.default_prompt] if model.default_prompt else ""
     choices = ("prompt", "prompt_name", "input_type")
     given = [name for name in choices if getattr(options, name) is not None]
     if len(given) > 1:
@@ -35,6 +37,5 @@ def select_prompt(options: EmbedOptions, model: ModelInfo) -> str:
                 f"is {options.prompt_name!r}; this model has: {', '.join(model.prompts) or 'none'}",
             )
         return model.prompts[options.prompt_name]
-    if options.input_type is not None:
-        return model.prompts.get(options.input_type.value, "")
-    return model.prompts[model.default_prompt] if model.default_prompt else ""
+    assert options.input_type is not None
+    return model.prompts.get(options.input_type.value, "")

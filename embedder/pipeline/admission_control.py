@@ -83,7 +83,8 @@ class AdmittedTokens:
 
     def end(self, _: object = None) -> None:
         """Release the remaining tokens; further calls do nothing. A task may call it when done."""
-        self.resize(0)
+        if self.tokens:
+            self.resize(0)
         self._ended = True
 
 

@@ -93,10 +93,10 @@ class AdmissionPolicy:
             Overloaded: the work would wait too long, or ``excess`` is above 0.
         """
         wait_s = self.wait_s(ahead, now)
-        limit_s = max(
-            self._max_wait_s if max_wait_s is None else max_wait_s,
-            OWN_TIME_FACTOR * self._rate.seconds(units),
-        )
+        limit_s = self._max_wait_s if max_wait_s is None else max_wait_s
+        if wait_s <= limit_s and excess <= 0 and not self.reservations.count:
+            return None
+        limit_s = max(limit_s, OWN_TIME_FACTOR * self._rate.seconds(units))
         fits = excess <= 0 and wait_s <= limit_s
         if fits and not self.reservations.count:
             return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from embedder.core.utf8 import encode
 
 SCHEMA = b"embedder-3"
 """Change it when the meaning of a cached entry changes, so that no old entry is read."""
+
+STARTS = 8
+"""Beginnings of keys that are kept: prompts are usually those of the model, of which it has few."""
 
 
 def model_tag(model: ModelInfo) -> bytes:
@@ -35,6 +39,7 @@ class Fingerprinter:
         self._start = hashlib.blake2b(
             _tuple_of(_description(model)), digest_size=KEY_BYTES - TAG_BYTES
         )
+        self._start_of = lru_cache(STARTS)(self._described)
 
     def keys(
         self,
@@ -52,23 +57,31 @@ class Fingerprinter:
         Raises:
             InvalidInput: the prompt or a text has a lone surrogate, which UTF-8 cannot encode.
         """
-        start = self._start.copy()
-        start.update(_tuple_of(truncate.value.encode(), encode("prompt", prompt)))
-        if kind is not OutputKind.DENSE:
-            # An input begins with a letter, a kind with its length: neither is part of the other.
-            start.update(_tuple_of(kind.value.encode()))
+        start = self._start_of(prompt, truncate, kind)
         keys = []
         for row, item in enumerate(inputs):
             key = start.copy()
             # The kind of input first, so that no text has the key of a list of ids.
             if isinstance(item, str):
-                key.update(b"t" + encode(f"input[{row}]", item))
+                try:
+                    key.update(b"t" + item.encode())
+                except UnicodeEncodeError:
+                    encode(f"input[{row}]", item)  # raises the error that names the input
             elif isinstance(item, Pair):
                 key.update(b"p" + _bytes_of_pair(item, row))
             else:
                 key.update(b"i" + np.asarray(item, dtype="<i4").tobytes())
             keys.append(self._tag + key.digest())
         return keys
+
+    def _described(self, prompt: str, truncate: Truncate, kind: OutputKind) -> hashlib.blake2b:
+        """Return the hash of everything that the inputs of a request have in common."""
+        start = self._start.copy()
+        start.update(_tuple_of(truncate.value.encode(), encode("prompt", prompt)))
+        if kind is not OutputKind.DENSE:
+            # An input begins with a letter, a kind with its length: neither is part of the other.
+            start.update(_tuple_of(kind.value.encode()))
+        return start
 
 
 def _bytes_of_pair(pair: Pair, row: int) -> bytes:

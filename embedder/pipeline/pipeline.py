@@ -8,6 +8,7 @@ are computed once. A failing computation fails only the requests that wait for i
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Collection, Sequence
 from functools import partial
 
@@ -21,7 +22,7 @@ from embedder.core.entries.entry_results import EntryResults
 from embedder.core.errors import DeadlineExceeded
 from embedder.core.outputs import OutputKind
 from embedder.core.request import Embeddings, EmbedOptions, Outputs, Scores
-from embedder.core.tracing import step
+from embedder.core.tracing import record_since, step
 from embedder.core.types import Input, ModelInfo, Priority
 from embedder.core.vectors import activate, check_dimensions, truncate_and_normalize
 from embedder.models.prompts import select_prompt
@@ -81,7 +82,8 @@ class Pipeline:
         with step("embed") as span:
             if OutputKind.DENSE not in self.model.outputs:
                 raise wrong_output(self.model, OutputKind.DENSE)
-            check_dimensions(options.dimensions, self.model)
+            if options.dimensions is not None:
+                check_dimensions(options.dimensions, self.model)
             prompt = select_prompt(options, self.model)
             results, rows = await self._entries(inputs, prompt, options, deadline)
             entries = results.entries
@@ -89,10 +91,10 @@ class Pipeline:
                 entries.vectors, dimensions=options.dimensions, normalize=options.normalize
             )
             answer = Embeddings(
-                vectors[rows],
+                vectors if len(rows) == len(vectors) else vectors[rows],
                 entries.token_counts[rows],
                 entries.truncated[rows],
-                int(results.cached.sum()),
+                int(np.count_nonzero(results.cached)),
                 self.model.name,
                 results.timings,
             )
@@ -189,24 +191,31 @@ class Pipeline:
         if kinds and kinds != self.model.outputs[:1]:
             of_kind = partial(self._fingerprinter.keys, inputs, prompt=prompt, truncate=truncate)
             distinct = distinct.for_kinds({kind: of_kind(kind=kind) for kind in kinds})
-        try:
-            async with deadline.limit():
-                results = await self._results(distinct, options.priority)
-        except asyncio.TimeoutError:
-            raise DeadlineExceeded("embeddings") from None
+        results = self._cached(distinct)
+        if not results.cached.all():
+            try:
+                async with deadline.limit():
+                    results = await self._computed(distinct, results, options.priority)
+            except asyncio.TimeoutError:
+                raise DeadlineExceeded("embeddings") from None
         return results, distinct.expand(keys)
 
-    async def _results(self, distinct: DistinctInputs, priority: Priority) -> EntryResults:
-        """Collect all results from the local cache and from computations."""
-        widths, local, asked = self._executor.widths, self._cache, distinct.asked
-        width = RAGGED if asked else widths.first
-        with step("cache") as span:
-            hits = (
-                widths.look_up(local, distinct) if asked else local.get_many(distinct.keys, width)
-            )
-            span.set(tier="local", texts=len(distinct.keys), hits=len(hits.rows))
-        results = EntryResults.of_hits(hits, len(distinct.keys), width)
+    def _cached(self, distinct: DistinctInputs) -> EntryResults:
+        """Return the results in the local cache, and room for the others."""
+        began_s, widths, keys = time.monotonic(), self._executor.widths, distinct.keys
+        if distinct.asked is None:
+            width = widths.first
+            hits = self._cache.get_many(keys, width)
+        else:
+            width, hits = RAGGED, widths.look_up(self._cache, distinct)
+        record_since(began_s, "cache", tier="local", texts=len(keys), hits=len(hits.rows))
         self._inputs["local_cache"] += len(hits.rows)
+        return EntryResults.of_hits(hits, len(keys), width)
+
+    async def _computed(
+        self, distinct: DistinctInputs, results: EntryResults, priority: Priority
+    ) -> EntryResults:
+        """Collect the missing results from computations."""
         missing = results.missing()
         while missing:
             joined, absent = self._single_flight.find(distinct.keys, missing)

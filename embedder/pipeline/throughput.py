@@ -142,10 +142,8 @@ class TokenRate:
         Cut at any other time, a window would end within a batch or within its reports. If no pause
         separates batches, because they are short, that weighs little.
         """
-        if self._equal_share and now - self._measured_s > STALE_S and now < math.inf:
-            self._measured_s = now
-            self._weighted = self._weight = 0.0
-            self.tokens_per_s = self._equal_share
+        if self.ingresses > 1 and now - self._measured_s > STALE_S and now < math.inf:
+            self._forget_share(now)
         short, long, ended_s = self._short, self._long, self._ended_s
         if short is None or long is None:
             return
@@ -155,6 +153,13 @@ class TokenRate:
             self._close_long(long, ended_s)
         if ended_s - short.since_s >= WINDOW_S:
             self._close_short(short, ended_s)
+
+    def _forget_share(self, now: float) -> None:
+        """Return to an equal share of the devices, if their rate is known."""
+        if self._equal_share:
+            self._measured_s = now
+            self._weighted = self._weight = 0.0
+            self.tokens_per_s = self._equal_share
 
     def started(self, now: float) -> None:
         """Record that work has arrived after none was queued."""

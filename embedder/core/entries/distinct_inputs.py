@@ -94,5 +94,7 @@ class DistinctInputs:
 
     def expand(self, keys: Sequence[bytes]) -> NDArray[np.intp]:
         """Return the number of the first result with each of ``keys``."""
+        if len(self.inputs) == len(keys):  # all inputs of the request are distinct
+            return np.arange(len(keys))
         numbers = dict(zip(self.keys, range(len(self.keys)), strict=True))
         return np.fromiter(map(numbers.__getitem__, keys), np.intp, len(keys))
