@@ -26,6 +26,7 @@ from embedder.backends.torch.attention import (
     SdpaBlock,
     VarlenAttention,
 )
+from embedder.backends.torch.embeddings import Embeddings
 from embedder.backends.torch.kernels import (
     PLAIN,
     FusedGeluLinear,
@@ -109,37 +110,20 @@ class PackedForward:
         self.kernels = kernels
         self.width = shape.width
         self._shape = shape
-        self._words = weights.tensor("embeddings.word_embeddings.weight")
-        self._positions = weights.tensor("embeddings.position_embeddings.weight")
-        self._types: TokenTypes | None = None
-        self._segments: torch.Tensor | None = None
-        if names.segments is not None:
-            self._add_segments(weights.tensor(names.segments), types or TokenTypes())
+        self._embeddings = Embeddings(shape, weights, types)
         self._uses_onednn = supports_onednn(weights.dtype, weights.device)
         self._bias = (
-            RelativePositionBias.of(weights.tensor(names.relative_bias), len(self._positions))
+            RelativePositionBias.of(
+                weights.tensor(names.relative_bias), self._embeddings.max_positions
+            )
             if names.relative_bias is not None
             else None
         )
-        self._embedding_norm = weights.norm("embeddings.LayerNorm", shape.norm_epsilon)
         self._layers = [
             _Layer.of(shape, weights.child(f"{names.layer}.{number}"), kernels)
             for number in range(shape.layers)
         ]
-        self.memory_bytes = tensor_bytes(
-            self._words,
-            self._positions,
-            self._segments,
-            self._bias,
-            self._embedding_norm,
-            self._layers,
-        )
-
-    def _add_segments(self, segments: torch.Tensor, types: TokenTypes) -> None:
-        # The type of text tokens is added to the positions once instead of in every batch.
-        self._positions = self._positions + segments[types.text]
-        if types.all != {types.text}:
-            self._types, self._segments = types, segments - segments[types.text]
+        self.memory_bytes = self._embeddings.memory_bytes + tensor_bytes(self._bias, self._layers)
 
     @classmethod
     def load(
@@ -178,13 +162,13 @@ class PackedForward:
         kernel, attended = self.kernels.attention, attended_rows(tokens)
         if kernel is not None and len(tokens) and attended is None:
             varlen = VarlenAttention.of(kernel, self._shape.heads, tokens.lengths, self.device)
-            return self._through_layers(self._embed(*self._columns(tokens)), varlen)
+            return self._through_layers(self._embeddings(tokens), varlen)
         order = ascending_rows(tokens.lengths)
         lengths = np.sort(tokens.lengths)
         groups = group_by_length(lengths, None if attended is None else attended[order])
         blocks = [block for group in groups for block in self._blocks(group)]
-        padding = (0, row_count(len(order)) - len(order) if self._uses_onednn else 0)
-        rows = self._embed(*(np.pad(column[order], padding) for column in self._columns(tokens)))
+        padding = row_count(len(order)) - len(order) if self._uses_onednn else 0
+        rows = self._embeddings(tokens, order, padding)
         rows = self._through_layers(rows, BlockAttention(blocks, torch.zeros_like(rows)))
         return rows.index_select(0, to_device(np.argsort(order), self.device))
 
@@ -193,21 +177,9 @@ class PackedForward:
             rows = layer(rows, attention)
         return rows
 
-    def _columns(self, tokens: TokenBatch) -> list[NDArray[np.int64]]:
-        """Return int64[total] of ids, of positions and, if they differ, of token types."""
-        columns = [tokens.ids.astype(np.int64), token_positions(tokens, self._shape.padding_id)]
-        return columns if self._types is None else [*columns, self._types.of_batch(tokens)]
-
-    def _embed(self, *columns: NDArray[np.int64]) -> torch.Tensor:
-        words, positions, *types = (to_device(column, self.device) for column in columns)
-        rows = self._words.index_select(0, words).add_(self._positions.index_select(0, positions))
-        if self._segments is not None:
-            rows.add_(self._segments.index_select(0, types[0]))
-        return self._embedding_norm(rows)
-
     def _blocks(self, group: Group) -> Sequence[Block]:
         if self._uses_onednn:
-            return MatmulBlock.all_of(group, self._shape, self._bias, self._words.dtype)
+            return MatmulBlock.all_of(group, self._shape, self._bias, self._embeddings.dtype)
         return [SdpaBlock.of(group, self._shape, self._bias, self.device)]
 
 
@@ -223,16 +195,3 @@ def row_count(total: int) -> int:
     """Return the number of rows rounded up, so that oneDNN compiles kernels for few shapes."""
     step = 8 if total < 256 else 16
     return -(-total // step) * step
-
-
-def token_positions(tokens: TokenBatch, padding_id: int) -> NDArray[np.int64]:
-    """Return int64[total], the position of every token, counted from ``padding_id + 1``.
-
-    As in RoBERTa, a padding id within a text has the position ``padding_id`` and is not counted.
-    """
-    counted = tokens.ids != padding_id
-    running = np.concatenate([[0], np.cumsum(counted, dtype=np.int64)])
-    starts = np.cumsum(tokens.lengths, dtype=np.int64) - tokens.lengths
-    counts = running[1:] - np.repeat(running[starts], tokens.lengths)
-    positions: NDArray[np.int64] = counts * counted + padding_id
-    return positions

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from embedder.backends.torch.packed import PackedForward, token_positions
+from embedder.backends.torch.embeddings import token_positions
+from embedder.backends.torch.packed import PackedForward
 from embedder.backends.torch.relative_positions import relative_position_buckets
 from embedder.core.errors import UnsupportedModel
 from embedder.core.types import TokenBatch
