@@ -11,12 +11,12 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from operator import attrgetter
 from typing import ClassVar, Generic
 
 from embedder.batching.adaptive_budget import AdaptiveBudget
 from embedder.batching.packing import Budget, Slots
 from embedder.batching.queue import (
+    ITEM,
     LENGTH,
     BatchContext,
     ItemQueue,
@@ -25,17 +25,16 @@ from embedder.batching.queue import (
     ResultT,
     Submission,
     deliver,
+    fail,
     still_needed,
 )
 from embedder.core.deadline import NEVER, Deadline
-from embedder.core.errors import BackendFailure, EmbedderError, OutOfMemory, Unavailable
+from embedder.core.errors import BackendFailure, OutOfMemory, Unavailable
 from embedder.core.tracing import serve
 from embedder.core.types import Priority
 
 Run = Callable[[list[ItemT], BatchContext], Awaitable[Sequence[ResultT]]]
 """Compute a batch; return one result per item, in order."""
-
-_ITEM = attrgetter("item")
 
 
 @dataclass(slots=True)
@@ -156,8 +155,8 @@ class Batcher(Generic[ItemT, ResultT]):
     def close(self) -> None:
         """Fail everything that is queued or runs, and accept no more items."""
         self._closed = True
-        for queued in chain(self._queue.drain(), *self._running.values()):
-            queued.submission.fail(Unavailable("the batcher is closed"))
+        batches = self._queue.drain(), *self._running.values()
+        fail(chain(*batches), Unavailable("the batcher is closed"))
         for task in self._running:
             task.cancel()
 
@@ -186,7 +185,7 @@ class Batcher(Generic[ItemT, ResultT]):
         context = BatchContext.of(batch)
         serve(context.traced)  # the task has started in the context of any earlier request
         try:
-            results = await self._run(list(map(_ITEM, batch)), context)
+            results = await self._run(list(map(ITEM, batch)), context)
             if len(results) != len(batch):
                 raise BackendFailure(f"{len(results)} results for {len(batch)} items")
         except Exception as error:  # noqa: BLE001 - the loop must survive every error of run
@@ -206,8 +205,7 @@ class Batcher(Generic[ItemT, ResultT]):
                 self._adaptive.record_out_of_memory(cost)
                 self._set_budget(self._adaptive.tokens)
         if len(batch) == 1 or isinstance(error, Unavailable):
-            for queued in batch:
-                queued.submission.fail(error)
+            fail(batch, error)
             return
         self.stats.bisections += 1
         middle = len(batch) // 2
@@ -239,13 +237,9 @@ class Batcher(Generic[ItemT, ResultT]):
         since_s, self._busy_since_s = self._busy_since_s, self._clock()
         self.stats.busy_s += self._busy_since_s - since_s
         if task.cancelled():  # by close() or because it was abandoned
-            error: EmbedderError = Unavailable("the batch was cancelled")
+            fail(batch, Unavailable("the batch was cancelled"))
         elif (raised := task.exception()) is not None:  # a BaseException that is no Exception
-            error = BackendFailure(repr(raised))
-        else:
-            batch = []
-        for queued in batch:
-            queued.submission.fail(error)
+            fail(batch, BackendFailure(repr(raised)))
         if self._queue.count:
             self._start_batches()
 

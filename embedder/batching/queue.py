@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count, repeat
 from operator import attrgetter
@@ -23,7 +23,7 @@ ResultT = TypeVar("ResultT")
 LOOKAHEAD = 4096
 """The most items of each priority, oldest first, that are considered for one batch."""
 
-LENGTH = attrgetter("length")
+ITEM, LENGTH = attrgetter("item"), attrgetter("length")
 
 
 @dataclass(eq=False, slots=True)
@@ -88,6 +88,12 @@ def deliver(batch: Sequence[QueuedItem[ItemT, ResultT]], results: Sequence[Resul
         submission.missing -= 1
         if submission.missing == 0 and not submission.future.done():
             submission.future.set_result(cast("list[ResultT]", submission.results))
+
+
+def fail(batch: Iterable[QueuedItem[ItemT, ResultT]], error: BaseException) -> None:
+    """Raise an error in the callers of all items that still wait."""
+    for queued in batch:
+        queued.submission.fail(error)
 
 
 def still_needed(

@@ -23,14 +23,14 @@ from embedder.core.errors import DeadlineExceeded
 from embedder.core.outputs import OutputKind
 from embedder.core.request import Embeddings, EmbedOptions, Outputs, Scores
 from embedder.core.tracing import record_since, step
-from embedder.core.types import Input, ModelInfo, Priority
+from embedder.core.types import Input, ModelInfo
 from embedder.core.vectors import activate, check_dimensions, truncate_and_normalize
 from embedder.models.prompts import select_prompt
 from embedder.pipeline.admission_control import AdmissionControl
 from embedder.pipeline.fingerprint import Fingerprinter
 from embedder.pipeline.input_checks import check_inputs
 from embedder.pipeline.kinds.outputs import check_kinds, outputs_of, wrong_output
-from embedder.pipeline.single_flight import Computation, SingleFlight
+from embedder.pipeline.single_flight import Computations
 from embedder.pipeline.stage_executor import StageExecutor, Stages
 from embedder.settings.model import LimitSettings
 
@@ -59,14 +59,16 @@ class Pipeline:
         self._fingerprinter = Fingerprinter(model)
         self._cache = stages.local_cache
         self._inputs = stages.stats.inputs
-        self._admission = AdmissionControl() if admission is None else admission
-        self._executor = StageExecutor(model, stages, limits, computation_timeout_s)
-        self._single_flight = SingleFlight()
+        executor = StageExecutor(model, stages, limits, computation_timeout_s)
+        self._widths = executor.widths
+        self._computations = Computations(
+            executor, AdmissionControl() if admission is None else admission, self._inputs
+        )
 
     @property
     def in_flight(self) -> int:
         """Return the number of keys that are being computed."""
-        return len(self._single_flight)
+        return len(self._computations)
 
     async def embed(
         self, inputs: Sequence[Input], options: EmbedOptions = DEFAULTS, deadline: Deadline = NEVER
@@ -195,14 +197,14 @@ class Pipeline:
         if not results.cached.all():
             try:
                 async with deadline.limit():
-                    results = await self._computed(distinct, results, options.priority)
+                    results = await self._computations.complete(distinct, results, options.priority)
             except asyncio.TimeoutError:
                 raise DeadlineExceeded("embeddings") from None
         return results, distinct.expand(keys)
 
     def _cached(self, distinct: DistinctInputs) -> EntryResults:
         """Return the results in the local cache, and room for the others."""
-        began_s, widths, keys = time.monotonic(), self._executor.widths, distinct.keys
+        began_s, widths, keys = time.monotonic(), self._widths, distinct.keys
         if distinct.asked is None:
             width = widths.first
             hits = self._cache.get_many(keys, width)
@@ -211,49 +213,3 @@ class Pipeline:
         record_since(began_s, "cache", tier="local", texts=len(keys), hits=len(hits.rows))
         self._inputs["local_cache"] += len(hits.rows)
         return EntryResults.of_hits(hits, len(keys), width)
-
-    async def _computed(
-        self, distinct: DistinctInputs, results: EntryResults, priority: Priority
-    ) -> EntryResults:
-        """Collect the missing results from computations."""
-        missing = results.missing()
-        while missing:
-            joined, absent = self._single_flight.find(distinct.keys, missing)
-            self._inputs["joined"] += len(missing) - len(absent)
-            started = self._start(distinct, absent, priority) if absent else None
-            if started is not None:
-                joined[started] = dict(zip(absent, range(len(absent)), strict=True))
-            self._single_flight.join(joined)
-            missing = []
-            try:
-                for computation, rows in joined.items():
-                    try:
-                        computed = await computation.results(shared=computation is not started)
-                    except Exception:
-                        if computation is started or len(rows) == len(computation.keys):
-                            raise
-                        # An input of another request may have failed: compute these rows alone.
-                        missing += rows
-                    else:
-                        if computation is started and len(rows) == len(distinct.keys):
-                            return computed  # all rows of this request, in their order
-                        own = np.fromiter(rows, np.intp, len(rows))
-                        results.put(own, computed, np.fromiter(rows.values(), np.intp, len(rows)))
-            finally:
-                self._single_flight.leave(joined)
-        return results
-
-    def _start(
-        self, distinct: DistinctInputs, absent: list[int], priority: Priority
-    ) -> Computation:
-        """Start one computation for the rows that are not being computed yet."""
-        subset = distinct.subset(absent)
-        tokens = self._executor.token_estimate.tokens_of(subset.inputs)
-        # Identify the request by all keys: when a refused request returns, fewer may be missing.
-        with step("admission") as span:
-            span.set(tokens=tokens, priority=priority.name.lower())
-            work = self._admission.admit(distinct.keys, tokens, priority)
-        computation = self._single_flight.start(subset.keys, self._executor.run(subset, work))
-        # Not in the coroutine: if it is cancelled before its first step, no `finally` runs.
-        computation.task.add_done_callback(work.end)
-        return computation

@@ -12,8 +12,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count, repeat
 
+import numpy as np
+
+from embedder.core.entries.distinct_inputs import DistinctInputs
 from embedder.core.entries.entry_results import EntryResults
 from embedder.core.tracing import SpanContext, current_contexts, step
+from embedder.core.types import Priority
+from embedder.pipeline.admission_control import AdmissionControl
+from embedder.pipeline.stage_executor import StageExecutor
 
 
 @dataclass(eq=False, slots=True)
@@ -98,6 +104,74 @@ class SingleFlight:
         for key in computation.keys:
             if self._pending.get(key, (None, 0))[0] is computation:
                 del self._pending[key]
+
+
+class Computations:
+    """Admits, starts and shares computations; ``inputs`` counts inputs by their source."""
+
+    def __init__(
+        self, executor: StageExecutor, admission: AdmissionControl, inputs: dict[str, int]
+    ) -> None:
+        self._executor = executor
+        self._admission = admission
+        self._inputs = inputs
+        self._single_flight = SingleFlight()
+
+    def __len__(self) -> int:
+        """Return the number of keys that are being computed."""
+        return len(self._single_flight)
+
+    async def complete(
+        self, distinct: DistinctInputs, results: EntryResults, priority: Priority
+    ) -> EntryResults:
+        """Return the results of a request, of which caches had a part: wait for the missing ones.
+
+        Raises:
+            Overloaded: too much other work is queued.
+            Unavailable: a stage is down or too late.
+            BackendFailure: the model failed on one of these inputs.
+        """
+        missing = results.missing()
+        while missing:
+            joined, absent = self._single_flight.find(distinct.keys, missing)
+            self._inputs["joined"] += len(missing) - len(absent)
+            started = self._start(distinct, absent, priority) if absent else None
+            if started is not None:
+                joined[started] = dict(zip(absent, range(len(absent)), strict=True))
+            self._single_flight.join(joined)
+            missing = []
+            try:
+                for computation, rows in joined.items():
+                    try:
+                        computed = await computation.results(shared=computation is not started)
+                    except Exception:
+                        if computation is started or len(rows) == len(computation.keys):
+                            raise
+                        # An input of another request may have failed: compute these rows alone.
+                        missing += rows
+                    else:
+                        if computation is started and len(rows) == len(distinct.keys):
+                            return computed  # all rows of this request, in their order
+                        own = np.fromiter(rows, np.intp, len(rows))
+                        results.put(own, computed, np.fromiter(rows.values(), np.intp, len(rows)))
+            finally:
+                self._single_flight.leave(joined)
+        return results
+
+    def _start(
+        self, distinct: DistinctInputs, absent: list[int], priority: Priority
+    ) -> Computation:
+        """Start one computation for the rows that are not being computed yet."""
+        subset = distinct.subset(absent)
+        tokens = self._executor.token_estimate.tokens_of(subset.inputs)
+        # Identify the request by all keys: when a refused request returns, fewer may be missing.
+        with step("admission") as span:
+            span.set(tokens=tokens, priority=priority.name.lower())
+            work = self._admission.admit(distinct.keys, tokens, priority)
+        computation = self._single_flight.start(subset.keys, self._executor.run(subset, work))
+        # Not in the coroutine: if it is cancelled before its first step, no `finally` runs.
+        computation.task.add_done_callback(work.end)
+        return computation
 
 
 def _has_failed(task: asyncio.Task[EntryResults]) -> bool:

@@ -189,7 +189,7 @@ async def test_a_request_that_times_out_leaves_no_computation() -> None:
         await embedder.embed(["a"], deadline=Deadline.after(0.01))
     await settle()
 
-    assert len(embedder._single_flight) == 0
+    assert len(embedder._computations) == 0
 
 
 async def test_a_request_in_time_is_answered() -> None:

@@ -117,7 +117,7 @@ async def test_a_refused_request_does_no_work_and_leaves_nothing() -> None:
 
     assert caught.value.retry_after_s == 1
     assert model.tokenized == [[[1] * 8, [2] * 8]]
-    assert len(embedder._single_flight) == queued(admission) == 0
+    assert len(embedder._computations) == queued(admission) == 0
 
 
 async def test_pipelines_of_several_models_share_one_queue() -> None:

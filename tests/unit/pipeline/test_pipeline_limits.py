@@ -50,7 +50,7 @@ async def test_a_refusal_names_the_field_and_the_limit(inputs: list[Input], sent
 
     assert await refusal(embedder, inputs, EmbedOptions()) == sentence
     assert model.encoded == []
-    assert len(embedder._single_flight) == 0
+    assert len(embedder._computations) == 0
 
 
 async def test_a_request_at_every_limit_is_answered() -> None:
@@ -75,7 +75,7 @@ async def test_an_input_that_must_not_be_truncated_is_refused_with_its_row() -> 
 
     assert sentence == "'input[4]' has 9 tokens; the limit is 8"
     assert len(model.encoded) == 1
-    assert len(embedder._single_flight) == 0
+    assert len(embedder._computations) == 0
 
 
 async def test_an_input_of_exactly_the_models_length_is_not_truncated() -> None:

@@ -62,7 +62,7 @@ async def test_inputs_that_concurrent_requests_share_are_computed_once() -> None
     assert (await one).vectors.tolist() == expected("a", "b").tolist()
     assert (await two).vectors.tolist() == expected("c", "b").tolist()
     assert sorted(row for batch in model.encoded for row in batch) == [[97], [98], [99]]
-    assert len(embedder._single_flight) == 0
+    assert len(embedder._computations) == 0
 
 
 async def test_a_thousand_identical_requests_are_one_encoder_call() -> None:
@@ -72,7 +72,7 @@ async def test_a_thousand_identical_requests_are_one_encoder_call() -> None:
 
     assert model.encoded == [[list(map(ord, "same"))]]
     assert all(answer.vectors.tolist() == expected("same").tolist() for answer in answers)
-    assert len(embedder._single_flight) == 0
+    assert len(embedder._computations) == 0
 
 
 async def test_requests_that_share_a_computation_may_differ_in_dimensions_and_norm() -> None:
@@ -102,7 +102,7 @@ async def test_the_second_caller_is_answered_when_the_first_has_left() -> None:
     assert (await second).vectors.tolist() == expected("a").tolist()
     assert first.cancelled()
     assert len(model.encoded) == 1
-    assert len(embedder._single_flight) == 0
+    assert len(embedder._computations) == 0
 
 
 async def test_the_encoder_is_cancelled_when_every_caller_has_left() -> None:
@@ -120,7 +120,7 @@ async def test_the_encoder_is_cancelled_when_every_caller_has_left() -> None:
 
     assert with_one_left == 0
     assert model.cancelled == 1
-    assert len(embedder._single_flight) == 0
+    assert len(embedder._computations) == 0
 
 
 async def test_a_request_after_an_abandoned_one_starts_a_new_computation() -> None:
@@ -148,7 +148,7 @@ async def test_a_bad_input_of_one_request_does_not_fail_another() -> None:
     assert isinstance(bad.exception(), LimitExceeded)
     assert answer.vectors.tolist() == expected("good").tolist()
     assert model.tokenized == [["good", "much too long"], ["good"]]
-    assert len(embedder._single_flight) == 0
+    assert len(embedder._computations) == 0
 
 
 async def test_a_failure_reaches_all_requests_with_that_input() -> None:
@@ -167,7 +167,7 @@ async def test_a_failure_reaches_all_requests_with_that_input() -> None:
 
     assert [type(caller.exception()) for caller in callers] == [BackendFailure] * 4
     assert len(model.encoded) <= 4
-    assert len(embedder._single_flight) == 0
+    assert len(embedder._computations) == 0
 
 
 async def test_a_failure_is_not_cached() -> None:
@@ -193,7 +193,7 @@ async def test_a_request_in_the_event_loop_step_of_a_failure_is_answered(
     embedder = pipeline(model)
     failed = start(embedder, ["a"])
     await settle()
-    find, looks = embedder._single_flight.find, 0
+    find, looks = embedder._computations._single_flight.find, 0
 
     def counted(*arguments: Any) -> Any:
         nonlocal looks
@@ -201,7 +201,7 @@ async def test_a_request_in_the_event_loop_step_of_a_failure_is_answered(
         assert looks < 100, "the event loop is blocked"
         return find(*arguments)
 
-    monkeypatch.setattr(embedder._single_flight, "find", counted)
+    monkeypatch.setattr(embedder._computations._single_flight, "find", counted)
     model.failure.set_exception(BackendFailure("once"))
     model.failure = None
     answer = await start(embedder, ["a"])
