@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from functools import partial
 
 from deployments.encoder.remote_pool import RemotePool
 from deployments.rpc import message_size
@@ -29,7 +30,7 @@ class RemoteEncoder(BatchingEncoder):
     """One pool of encoders as the pipeline's stage for one model.
 
     A call holds at most one batch of the replicas, which have loaded the model as ``info``, and its
-    answer at most `GATHERED_BYTES` of vectors; token vectors of a batch may be more. Unless the
+    answer at most `GATHERED_BYTES` of vectors, or the token vectors of one input. Unless the
     pool is ``alone``, a call fails when the pool has no replica, instead of waiting for one.
     """
 
@@ -55,18 +56,17 @@ class RemoteEncoder(BatchingEncoder):
                 max_items=min(batching.max_items, message_size.rows_within(info.width)),
                 bulk_delay_s=batching.bulk_delay_s,
             ),
-            first=info.outputs[0],
             slots=lambda: pool.stage.concurrent_calls(
                 worth_tokens=WORTH_TOKENS, replicas=running_replicas(handle)
             ),
             cancel_abandoned=True,
+            most_tokens=partial(message_size.tokens_within, info),
         )
 
     async def _call(self, tokens: TokenBatch, context: BatchContext) -> Encoded:
         pool, count, requests = self._pool, len(tokens.ids), current_contexts()
-        answer_bytes = 4 * self._info.width * len(tokens)
-        if tokens.kinds:
-            answer_bytes = message_size.outputs_bytes(self._info, tokens.kinds, len(tokens), count)
+        kinds = tokens.kinds or self._info.outputs[:1]
+        answer_bytes = message_size.outputs_bytes(self._info, kinds, len(tokens), count)
         call = self._client.call(
             "encode",
             self._model,

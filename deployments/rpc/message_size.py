@@ -8,6 +8,7 @@ which has no such limit and is faster for large calls. A wrong estimate costs on
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 
 from embedder.core.entries.blobs import ASSUMED_BYTES
@@ -76,6 +77,16 @@ def rows_within(width: int, max_bytes: int = GATHERED_BYTES) -> int:
     Width 0 means rows of different lengths, whose size is assumed.
     """
     return max(1, max_bytes // ((4 * width or ASSUMED_BYTES) + POINT_BYTES))
+
+
+def tokens_within(info: ModelInfo, kinds: Sequence[OutputKind]) -> int:
+    """Return how many tokens a call that serves several requests may have, for these kinds.
+
+    ``kinds`` of () are the first output.
+    """
+    if OutputKind.TOKENS in (kinds or info.outputs[:1]):
+        return max(1, GATHERED_BYTES // (4 * info.token_width))
+    return sys.maxsize
 
 
 def outputs_bytes(info: ModelInfo, kinds: Sequence[OutputKind], inputs: int, tokens: int) -> int:

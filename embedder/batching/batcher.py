@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import ClassVar, Generic
@@ -64,7 +64,7 @@ class Batcher(Generic[ItemT, ResultT]):
     ``slots`` says how many batches may run at once; an integer n means ``Slots(n)``, and a function
     is asked before each batch. With ``cancel_abandoned``, a running batch is cancelled when no
     caller waits for it. Leave it off where a run cannot be interrupted: the slot then stays taken.
-    All calls must come from one event loop.
+    ``most_tokens`` is as in `ItemQueue`. All calls must come from one event loop.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class Batcher(Generic[ItemT, ResultT]):
         slots: int | Slots | Callable[[], Slots] = 1,
         cancel_abandoned: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        most_tokens: Callable[[Hashable], int] | None = None,
     ) -> None:
         self.budget = budget
         self.stats = BatcherStats(budget.max_tokens)
@@ -83,7 +84,7 @@ class Batcher(Generic[ItemT, ResultT]):
         self._slots = Slots(slots) if isinstance(slots, int) else slots
         self._cancels_abandoned = cancel_abandoned
         self._clock = clock
-        self._queue: ItemQueue[ItemT, ResultT] = ItemQueue()
+        self._queue: ItemQueue[ItemT, ResultT] = ItemQueue(most_tokens)
         self._running: dict[asyncio.Task[None], list[QueuedItem[ItemT, ResultT]]] = {}
         self._start_scheduled = False
         self._closed = False
@@ -120,11 +121,12 @@ class Batcher(Generic[ItemT, ResultT]):
         *,
         priority: Priority = Priority.INTERACTIVE,
         deadline: Deadline = NEVER,
+        group: Hashable = None,
     ) -> list[ResultT]:
         """Return the results of ``items``, in order, when all of them are computed.
 
         ``deadline`` is on the batcher's clock; items that are still queued then are dropped. An
-        error of one item fails its own submission and no other.
+        error of one item fails its own submission and no other. A batch has items of one ``group``.
 
         Raises:
             Unavailable: the batcher is closed.
@@ -136,11 +138,9 @@ class Batcher(Generic[ItemT, ResultT]):
             return []
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[ResultT]] = loop.create_future()
-        self._queue.add(
-            items,
-            lengths,
-            Submission(future, [None] * len(items), len(items), self._clock(), priority, deadline),
-        )
+        missing: list[ResultT | None] = [None] * len(items)
+        at = len(items), self._clock()
+        self._queue.add(items, lengths, Submission(future, missing, *at, priority, deadline, group))
         if not self._start_scheduled:
             # Form batches after all callers that are ready in this iteration have submitted.
             self._start_scheduled = True
@@ -172,7 +172,7 @@ class Batcher(Generic[ItemT, ResultT]):
             waiting = self._queue.count
             batch = self._queue.take(budget, self._clock())
             self.stats.dropped += waiting - self._queue.count - len(batch)
-            if not batch:  # only dropped items were considered; more may be queued behind them
+            if not batch:  # only dropped items were considered; more may wait behind them
                 continue
             if not self._running:
                 self._busy_since_s = self._clock()

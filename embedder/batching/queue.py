@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain, count, repeat
 from operator import attrgetter
 from typing import Generic, TypeVar, cast
@@ -28,7 +28,10 @@ ITEM, LENGTH = attrgetter("item"), attrgetter("length")
 
 @dataclass(eq=False, slots=True)
 class Submission(Generic[ResultT]):
-    """The items that one caller submitted together, and their results so far."""
+    """The items that one caller submitted together, and their results so far.
+
+    A batch has items of one ``group``.
+    """
 
     future: asyncio.Future[list[ResultT]]
     results: list[ResultT | None]
@@ -36,6 +39,7 @@ class Submission(Generic[ResultT]):
     arrived_s: float
     priority: Priority
     deadline: Deadline
+    group: Hashable = None
     traced: Traced | None = field(default_factory=current)
 
     def fail(self, error: BaseException) -> None:
@@ -58,12 +62,13 @@ class QueuedItem(Generic[ItemT, ResultT]):
 class BatchContext:
     """The deadline and priority of a whole batch: the latest and the most urgent of its items.
 
-    ``traced`` are the requests that are traced.
+    ``traced`` are the requests that are traced, and ``group`` is that of all items.
     """
 
     deadline: Deadline
     priority: Priority
     traced: Traced | None = None
+    group: Hashable = None
 
     @classmethod
     def of(cls, batch: Sequence[QueuedItem[ItemT, ResultT]]) -> BatchContext:
@@ -77,7 +82,8 @@ class BatchContext:
                 deadline = max(deadline, previous.deadline)
                 priority = min(priority, previous.priority)
                 traced.append(previous.traced)
-        return cls(deadline, priority, Traced.merged(traced) if any(traced) else None)
+        merged = Traced.merged(traced) if any(traced) else None
+        return cls(deadline, priority, merged, first.group)
 
 
 def deliver(batch: Sequence[QueuedItem[ItemT, ResultT]], results: Sequence[ResultT]) -> None:
@@ -113,14 +119,49 @@ def still_needed(
     return needed
 
 
+def _of_one_group(
+    items: list[QueuedItem[ItemT, ResultT]], budget: Budget, now: float
+) -> list[QueuedItem[ItemT, ResultT]]:
+    """Return the items of the group of the most urgent item, as `pack` orders them."""
+
+    def urgency_s(queued: QueuedItem[ItemT, ResultT]) -> float:
+        bulk = queued.submission.priority is Priority.BULK
+        return now - queued.submission.arrived_s - (budget.bulk_delay_s if bulk else 0.0)
+
+    if not items:
+        return items
+    group = max(items, key=urgency_s).submission.group
+    return [queued for queued in items if queued.submission.group == group]
+
+
+def _packed(
+    items: Sequence[QueuedItem[ItemT, ResultT]],
+    lengths: Sequence[int],
+    budget: Budget,
+    now: float,
+) -> list[QueuedItem[ItemT, ResultT]]:
+    """Return the items of the next batch."""
+    submissions = [queued.submission for queued in items]
+    chosen = pack(
+        np.array(lengths, np.int64),
+        now - np.array([submission.arrived_s for submission in submissions]),
+        np.array([submission.priority is Priority.BULK for submission in submissions]),
+        budget,
+    )
+    return [items[at] for at in chosen]
+
+
 class ItemQueue(Generic[ItemT, ResultT]):
     """Queued items in order of arrival, one lane per priority.
 
     ``count`` is the number of items, and ``tokens`` their total length; ``added_tokens`` counts
-    the items that left the queue too.
+    the items that left the queue too. ``most_tokens`` returns the limit of a batch of a group, in
+    addition to that of its budget.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_tokens: Callable[[Hashable], int] | None = None) -> None:
+        self._most_tokens = most_tokens
+        self._groups: set[Hashable] = set()  # all that were ever queued
         self.count = 0
         self.tokens = 0
         self.added_tokens = 0
@@ -145,6 +186,7 @@ class ItemQueue(Generic[ItemT, ResultT]):
         """
         if len(items) != len(lengths):
             raise ValueError(f"{len(items)} items have {len(lengths)} lengths")
+        self._groups.add(submission.group)
         lane = self._lanes[submission.priority]
         lane.extend(map(QueuedItem, items, lengths, repeat(submission), count()))
         self.count += len(lengths)
@@ -157,34 +199,23 @@ class ItemQueue(Generic[ItemT, ResultT]):
 
         The batch is empty if no caller of the oldest `LOOKAHEAD` items of each lane waits.
         """
-        batch = still_needed(self._pop_window(), now)
+        batch = needed = still_needed(self._pop_window(), now)
+        if len(self._groups) > 1:
+            batch = _of_one_group(needed, budget, now)
+        if batch and self._most_tokens is not None:
+            most = self._most_tokens(batch[0].submission.group)
+            budget = replace(budget, max_tokens=min(budget.max_tokens, most))
         lengths = list(map(LENGTH, batch))
         if len(batch) > budget.max_items or budget.cost(lengths) > budget.max_tokens:
-            batch = self._packed(batch, lengths, budget, now)
+            batch = _packed(batch, lengths, budget, now)
+        if len(batch) < len(needed):
+            taken = set(batch)
+            self._put_back([queued for queued in needed if queued not in taken])
         for queued in batch:
             traced = queued.submission.traced
             if traced is not None and queued.position == 0:  # once for each submission
                 record("queue", traced, now - queued.submission.arrived_s)
         return batch
-
-    def _packed(
-        self,
-        needed: Sequence[QueuedItem[ItemT, ResultT]],
-        lengths: Sequence[int],
-        budget: Budget,
-        now: float,
-    ) -> list[QueuedItem[ItemT, ResultT]]:
-        """Return the items of the next batch; put the others back."""
-        submissions = [queued.submission for queued in needed]
-        chosen = pack(
-            np.array(lengths, np.int64),
-            now - np.array([submission.arrived_s for submission in submissions]),
-            np.array([submission.priority is Priority.BULK for submission in submissions]),
-            budget,
-        )
-        taken = set(chosen)
-        self._put_back([queued for at, queued in enumerate(needed) if at not in taken])
-        return [needed[at] for at in chosen]
 
     def _pop_window(self) -> list[QueuedItem[ItemT, ResultT]]:
         window: list[QueuedItem[ItemT, ResultT]] = []

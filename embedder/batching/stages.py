@@ -1,19 +1,15 @@
 """The stages of the pipeline on top of a batcher, so that work of all requests shares batches.
 
-A batch computes the union of the kinds of results that its inputs ask for.
-
 The ``run`` function of each stage computes a batch: on a device of this process, or on a replica.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from embedder.batching.batcher import Batcher
 from embedder.batching.packing import Budget, Slots
@@ -39,22 +35,18 @@ RunTokenize = Callable[[Sequence[Input], Truncate, BatchContext], Awaitable[Toke
 _Row = TokenRow | PairRow
 
 _EncodedRow = tuple[Any, float, Encoded]
-"""The vector of one input, the time at which its batch started, and the answer for the batch. Of an
+"""The row of one input, the time at which its batch started, and the answer for the batch. Of an
 input that asks for kinds, a tuple with a row of each of them."""
 
-
-@dataclass(frozen=True, slots=True)
-class _AskingRow:
-    """The tokens of one input, and the kinds of results that are asked of it."""
-
-    tokens: _Row
-    kinds: tuple[OutputKind, ...]
+Kinds = tuple[OutputKind, ...]
+"""As in `TokenBatch`: the kinds of results that inputs ask for."""
 
 
 class BatchingEncoder:
     """Encode the token batches of all requests in shared batches.
 
-    ``first`` is the first output of the model.
+    A batch has inputs that ask for the same kinds of results: an input costs no more than it needs.
+    ``most_tokens`` returns a limit of a batch with these kinds, in addition to the budget.
     """
 
     def __init__(
@@ -62,24 +54,28 @@ class BatchingEncoder:
         run: RunEncode,
         *,
         budget: Budget,
-        first: OutputKind = OutputKind.DENSE,
         slots: int | Slots | Callable[[], Slots] = 1,
         cancel_abandoned: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        most_tokens: Callable[[Kinds], int] | None = None,
     ) -> None:
-        async def run_rows(
-            rows: list[_Row | _AskingRow], context: BatchContext
-        ) -> Sequence[_EncodedRow]:
+        async def run_rows(rows: list[_Row], context: BatchContext) -> Sequence[_EncodedRow]:
             started_s = clock()
-            asking = _AskingRow in map(type, rows)
-            tokens = _union(rows, first) if asking else TokenBatch.of(cast("list[_Row]", rows))
-            answer = await run(tokens, context)
-            vectors = _split(rows, tokens.kinds, answer, first) if asking else answer.vectors
-            return [(vector, started_s, answer) for vector in vectors]
+            kinds = cast("Kinds", context.group)
+            answer = await run(TokenBatch.of(rows, kinds), context)
+            found: Iterable[Any] = answer.vectors
+            if kinds:
+                found = zip(answer.vectors, *answer.others, strict=True)
+            return [(row, started_s, answer) for row in found]
 
         self._clock = clock
-        self.batcher: Batcher[_Row | _AskingRow, _EncodedRow] = Batcher(
-            run_rows, budget=budget, slots=slots, cancel_abandoned=cancel_abandoned, clock=clock
+        self.batcher: Batcher[_Row, _EncodedRow] = Batcher(
+            run_rows,
+            budget=budget,
+            slots=slots,
+            cancel_abandoned=cancel_abandoned,
+            clock=clock,
+            most_tokens=cast("Callable[[Hashable], int] | None", most_tokens),
         )
 
     @property
@@ -95,11 +91,12 @@ class BatchingEncoder:
         ``queue_s`` is the longest wait of an input: in this batcher plus as reported by ``run``.
         """
         submitted_s = self._clock()
-        items: Sequence[_Row | _AskingRow] = tokens.items()
-        if tokens.kinds:
-            items = [_AskingRow(row, tokens.kinds) for row in tokens.items()]
         rows = await self.batcher.submit(
-            items, tokens.lengths.tolist(), priority=priority, deadline=deadline
+            tokens.items(),
+            tokens.lengths.tolist(),
+            priority=priority,
+            deadline=deadline,
+            group=tokens.kinds,
         )
         vectors = []
         batches: dict[SpanContext, None] = {}
@@ -111,43 +108,9 @@ class BatchingEncoder:
             if answer.batches:
                 batches |= dict.fromkeys(answer.batches)
         link_current(batches)
-        if tokens.kinds:
-            found, *others = map(stacked, zip(*vectors, strict=True))
-        else:
-            bytes_of_rows = isinstance(vectors[0], bytes)
-            found, others = stacked(vectors) if bytes_of_rows else np.stack(vectors), []
+        columns = zip(*vectors, strict=True) if tokens.kinds else [vectors]
+        found, *others = map(stacked, columns)
         return Encoded(found, queue_s, inference_s, batches=tuple(batches), others=tuple(others))
-
-
-def _union(rows: Sequence[_Row | _AskingRow], first: OutputKind) -> TokenBatch:
-    """Pack inputs, with the union of the kinds that they ask for."""
-    wanted = {kind for row in rows for kind in _kinds(row, first)}
-    kinds = tuple(kind for kind in OutputKind if kind in wanted)
-    return TokenBatch.of(
-        [row.tokens if isinstance(row, _AskingRow) else row for row in rows], kinds
-    )
-
-
-def _split(
-    rows: Sequence[_Row | _AskingRow],
-    kinds: tuple[OutputKind, ...],
-    answer: Encoded,
-    first: OutputKind,
-) -> list[Any]:
-    """Return what each input has asked for."""
-    found: dict[OutputKind, NDArray[Any]] = dict(
-        zip(kinds, (answer.vectors, *answer.others), strict=True)
-    )
-    return [
-        tuple(found[kind][at] for kind in row.kinds)
-        if isinstance(row, _AskingRow)
-        else found[first][at]
-        for at, row in enumerate(rows)
-    ]
-
-
-def _kinds(row: _Row | _AskingRow, first: OutputKind) -> tuple[OutputKind, ...]:
-    return row.kinds if isinstance(row, _AskingRow) else (first,)
 
 
 class BatchingTokenizer:

@@ -177,7 +177,6 @@ class LocalEncoder(BatchingEncoder):
         super().__init__(
             self._compute,
             budget=budget,
-            first=loaded.info.outputs[0],
             slots=loaded.backend.max_concurrency,
         )
 

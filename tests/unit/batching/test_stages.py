@@ -78,11 +78,11 @@ async def test_callers_of_an_encoder_share_a_batch() -> None:
     assert two.vectors.tolist() == [[21, 3]]
 
 
-async def test_a_batch_computes_the_union_of_the_kinds_of_its_inputs() -> None:
-    asked: list[tuple[OutputKind, ...]] = []
+async def test_a_batch_computes_only_what_all_of_its_inputs_ask_for() -> None:
+    asked: list[tuple[tuple[OutputKind, ...], int]] = []
 
     async def run(tokens: TokenBatch, context: BatchContext) -> Encoded:
-        asked.append(tokens.kinds)
+        asked.append((tokens.kinds, len(tokens)))
         rows = [bytes(row.tolist()) for row in tokens.rows()]
         dense = np.array([[len(row)] for row in rows], np.float32)
         found = {OutputKind.DENSE: dense, OutputKind.SPARSE: stacked(rows)}
@@ -94,16 +94,35 @@ async def test_a_batch_computes_the_union_of_the_kinds_of_its_inputs() -> None:
         TokenBatch.of([[1, 2], [5]]),
         TokenBatch.of([[7, 7, 7]], (OutputKind.SPARSE,)),
         TokenBatch.of([[3]], (OutputKind.DENSE, OutputKind.SPARSE)),
+        TokenBatch.of([[4]]),
     ]
-    dense, sparse, both = await asyncio.gather(
+    dense, sparse, both, more = await asyncio.gather(
         *(encoder.encode(batch, priority=Priority.INTERACTIVE, deadline=NEVER) for batch in batches)
     )
 
-    assert asked == [(OutputKind.DENSE, OutputKind.SPARSE)]
+    kinds = OutputKind.DENSE, OutputKind.SPARSE
+    assert asked == [((), 3), ((OutputKind.SPARSE,), 1), (kinds, 1)]
     assert (dense.vectors.tolist(), dense.others) == ([[2], [1]], ())
     assert (sparse.vectors.tolist(), sparse.others) == ([b"\7\7\7"], ())
     assert both.vectors.tolist() == [[1]]
     assert [rows.tolist() for rows in both.others] == [[b"\3"]]
+    assert more.vectors.tolist() == [[1]]
+
+
+async def test_a_kind_of_result_has_a_limit_of_its_own() -> None:
+    device = FakeEncoder()
+
+    def most_tokens(kinds: tuple[OutputKind, ...]) -> int:
+        return 3 if OutputKind.TOKENS in kinds else 100
+
+    encoder = BatchingEncoder(device.run, budget=Budget(max_tokens=6), most_tokens=most_tokens)
+    rows = [[1] * 2, [2] * 1, [3] * 5, [4] * 1]
+    for kinds in ((), (OutputKind.TOKENS,)):
+        batch = TokenBatch.of(rows, kinds)
+        await encoder.encode(batch, priority=Priority.INTERACTIVE, deadline=NEVER)
+
+    sizes = [[len(row) for row in batch] for batch in device.batches]
+    assert sizes == [[2, 1, 1], [5], [2, 1], [5], [1]]
 
 
 async def test_an_encoder_restores_the_order_of_inputs_across_batches() -> None:

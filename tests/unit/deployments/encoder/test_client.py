@@ -13,6 +13,7 @@ from deployments.encoder.remote_pool import RemotePool
 from deployments.settings.encoders import EncoderDeployment, EncoderReplicas
 from embedder.batching.stages import BatchingEncoder
 from embedder.core.deadline import NEVER, Deadline
+from embedder.core.outputs import OutputKind
 from embedder.core.tracing import Traced, serving, step
 from embedder.core.types import Encoded, Priority, ReplicaLoad, TokenBatch
 from embedder.settings.model import BatchSettings, ModelSettings
@@ -65,6 +66,26 @@ async def test_no_call_has_more_inputs_than_a_batch() -> None:
     await _encoder(stage, max_items=3).encode(tokens, priority=Priority.BULK, deadline=NEVER)
 
     assert [len(rows) for rows, _, _ in stage.calls] == [3, 3, 3, 3, 3, 3, 2]
+
+
+async def test_the_token_vectors_of_a_call_have_at_most_its_bytes() -> None:
+    stage = LetterEncoder()
+    # 4 MiB have 16 vectors of this width.
+    info = replace(MODEL, token_width=2**16)
+    handle = as_handle(stage)
+    pool = RemotePool(EncoderDeployment("Encoder", ONE_CALL), handle)
+    remote = RemoteEncoder(pool, handle, ModelSettings(), BatchSettings(), info)
+    rows = [[97] * 8, [98] * 8, [99], [98] * 20]
+    for kinds in ((OutputKind.TOKENS,), (OutputKind.DENSE,)):
+        tokens = TokenBatch.of(rows, kinds)
+        await remote.encode(tokens, priority=Priority.BULK, deadline=NEVER)
+
+    assert [[len(row) for row in rows] for rows, _, _ in stage.calls] == [
+        [8, 8],
+        [1],
+        [20],
+        [8, 8, 1, 20],
+    ]
 
 
 @pytest.mark.parametrize(("bulk_delay_s", "first"), [(1000.0, "interactive"), (0.0, "bulk")])
