@@ -38,17 +38,12 @@ class Group:
         """Return whether some place is not attended to."""
         return self.attended is not self.valid or not self.full
 
-    def split(self, max_inputs: int) -> Iterator[Group]:
-        """Yield groups of at most ``max_inputs`` inputs, in order, each with its own padding."""
-        for begin in range(0, len(self.rows), max_inputs):
-            valid = self.valid[begin : begin + max_inputs]
-            longest = int(valid.sum(axis=1).max())
-            valid = valid[:, :longest]
-            attended = valid
-            if self.attended is not self.valid:
-                attended = self.attended[begin : begin + max_inputs, :longest]
-            rows = self.rows[begin : begin + max_inputs, :longest]
-            yield Group(rows, valid, bool(valid.all()), attended)
+    def by_length(self) -> Iterator[Group]:
+        """Yield a group without padding for each length, if all tokens are attended to."""
+        lengths, starts = np.unique(self.valid.sum(axis=1), return_index=True)
+        for length, begin, end in zip(lengths, starts, [*starts[1:], None], strict=True):
+            valid = self.valid[begin:end, :length]
+            yield Group(self.rows[begin:end, :length], valid, True, valid)
 
 
 def group_by_length(

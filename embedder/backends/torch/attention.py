@@ -1,8 +1,7 @@
 """Attention over a whole packed batch: in blocks of inputs of similar length, or in one call.
 
-One object serves all layers of a batch. A block is computed by torch's fused kernel; in bfloat16 on
-a CPU by batched matrix products, which oneDNN computes several times faster for the short inputs
-and narrow heads of these models.
+One object serves all layers of a batch. A block is computed by torch's fused kernel, or by a
+`MatmulBlock`.
 """
 
 from __future__ import annotations
@@ -33,29 +32,10 @@ inputs for queries and for keys; the length of the longest input for queries and
 [total, heads, head width].
 """
 
+Block = Callable[[torch.Tensor, torch.Tensor], None]
+"""Computes attention on [total, 3 × width], and writes its rows of an output [total, width]."""
+
 Bias = RelativePositionBias | None
-
-KEY_MULTIPLE = 32
-"""Keys are padded to a multiple of this: the softmax of other widths is several times slower."""
-
-QUERY_MULTIPLE = 8
-"""Queries are padded to a multiple of this: oneDNN compiles a kernel for every new shape."""
-
-MAX_SCORES = 2**20
-"""The most attention scores of a block, unless a single input has more.
-
-Larger blocks leave the cache of a core. Their memory is returned to the system after every layer
-and mapped again page by page, which takes a quarter of the time at 256 tokens per input.
-"""
-
-FLOAT32_TOKENS = 16
-"""Attention of inputs up to this length is computed in float32.
-
-Their vectors are means of few rows, so rounding errors cancel out less, and there is little to
-compute.
-"""
-
-_ZERO = torch.zeros((), dtype=torch.bfloat16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,76 +108,6 @@ class SdpaBlock:
         q, k, v = self.layout.split_heads(qkv, self.heads)
         attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=self.mask)
         self.layout.write(attended, out)
-
-
-@dataclass(frozen=True, slots=True)
-class MatmulBlock:
-    """Attention by batched matrix products, keys and queries padded to sizes that suit a CPU.
-
-    ``queries`` [count, heads, queries, head width] and ``keys_values`` [2, count, heads, keys, head
-    width] are buffers that every layer overwrites; their padding is zero. ``mask`` is added to the
-    scores.
-    """
-
-    layout: _BlockLayout
-    queries: torch.Tensor
-    keys_values: torch.Tensor
-    mask: torch.Tensor | None
-
-    @classmethod
-    def all_of(
-        cls, group: Group, shape: EncoderShape, bias: Bias, dtype: torch.dtype
-    ) -> list[MatmulBlock]:
-        """Prepare a group of inputs for all layers, in blocks of at most `MAX_SCORES`."""
-        longest = group.rows.shape[1]
-        scores = shape.heads * _round_up(longest, QUERY_MULTIPLE) * _round_up(longest, KEY_MULTIPLE)
-        parts = group.split(max(1, MAX_SCORES // scores))
-        return [cls._of(part, shape, bias, dtype) for part in parts]
-
-    @classmethod
-    def _of(cls, group: Group, shape: EncoderShape, bias: Bias, dtype: torch.dtype) -> MatmulBlock:
-        count, longest = group.rows.shape
-        dtype = torch.float32 if longest <= FLOAT32_TOKENS else dtype
-        queries, keys = _round_up(longest, QUERY_MULTIPLE), _round_up(longest, KEY_MULTIPLE)
-        mask = bias.between(queries, keys) if bias is not None else None
-        if group.masked or keys > longest:
-            rows = group.attended if group.masked else group.attended[:1]
-            columns = ((0, 0), (0, keys - longest))
-            masked = torch.from_numpy(np.pad(~rows, columns, constant_values=True))
-            unmasked = torch.zeros((), dtype=dtype) if mask is None else mask.to(dtype)
-            mask = torch.where(
-                masked[:, None, None, :], torch.tensor(-torch.inf, dtype=dtype), unmasked
-            )
-        return cls(
-            _BlockLayout.of(group, torch.device("cpu")),
-            torch.zeros(count, shape.heads, queries, shape.head_width, dtype=dtype),
-            torch.zeros(2, count, shape.heads, keys, shape.head_width, dtype=dtype),
-            mask,
-        )
-
-    def __call__(self, qkv: torch.Tensor, out: torch.Tensor) -> None:
-        """Compute attention on [total, 3 × width]; write the group's rows of ``out``."""
-        count, heads, queries, head_width = self.queries.shape
-        longest = self.layout.longest
-        block = self.layout.split_heads(qkv, heads)
-        self.queries[:, :, :longest].copy_(block[0])
-        self.keys_values[:, :, :, :longest].copy_(block[1:])
-        q = self.queries.flatten(0, 1)
-        k, v = self.keys_values.flatten(1, 2)
-        scores = torch.baddbmm(
-            _ZERO.to(q.dtype), q, k.transpose(1, 2), beta=0, alpha=head_width**-0.5
-        )
-        if self.mask is not None:
-            scores.view(count, heads, queries, -1).add_(self.mask)
-        attended = torch.bmm(scores.softmax(-1), v).view(count, heads, queries, head_width)
-        self.layout.write(attended[:, :, :longest].to(out.dtype), out)
-
-
-def _round_up(size: int, multiple: int) -> int:
-    return -(-size // multiple) * multiple
-
-
-Block = SdpaBlock | MatmulBlock
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ positions; for MPNet also a relative position bias.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,6 @@ from embedder.backends.torch.attention import (
     Attention,
     Block,
     BlockAttention,
-    MatmulBlock,
     SdpaBlock,
     VarlenAttention,
 )
@@ -36,6 +35,7 @@ from embedder.backends.torch.kernels import (
     supports_onednn,
 )
 from embedder.backends.torch.launcher import to_device
+from embedder.backends.torch.matmul_block import MAX_TOKENS, MatmulBlock
 from embedder.backends.torch.relative_positions import RelativePositionBias
 from embedder.backends.torch.shared_weights import open_weights
 from embedder.core.types import TokenBatch
@@ -178,9 +178,12 @@ class PackedForward:
         return rows
 
     def _blocks(self, group: Group) -> Sequence[Block]:
-        if self._uses_onednn:
-            return MatmulBlock.all_of(group, self._shape, self._bias, self._embeddings.dtype)
-        return [SdpaBlock.of(group, self._shape, self._bias, self.device)]
+        parts: Iterable[Group] = [group]
+        if self._uses_onednn and group.attended is group.valid:
+            if group.rows.shape[1] <= MAX_TOKENS:
+                return [MatmulBlock.of(group, self._shape, self._bias)]
+            parts = group.by_length()
+        return [SdpaBlock.of(part, self._shape, self._bias, self.device) for part in parts]
 
 
 def ascending_rows(lengths: NDArray[np.int32]) -> NDArray[np.int64]:

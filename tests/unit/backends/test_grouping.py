@@ -93,14 +93,13 @@ def test_the_number_of_blocks_depends_on_the_range_of_lengths_only(lengths: list
     assert len(_group(lengths * 3)) == len(_group(lengths))
 
 
-@given(LENGTHS, st.integers(1, 9))
-def test_a_split_group_holds_its_rows_in_order(lengths: list[int], max_inputs: int) -> None:
+@given(LENGTHS)
+def test_the_inputs_of_a_group_by_length_are_its_rows_in_order(lengths: list[int]) -> None:
     for group in _group(lengths):
-        parts = list(group.split(max_inputs))
+        parts = list(group.by_length())
 
-        assert max(len(part.rows) for part in parts) <= max_inputs
-        rows = np.concatenate([part.rows[part.valid] for part in parts])
+        rows = np.concatenate([part.rows.reshape(-1) for part in parts])
         assert (rows == group.rows[group.valid]).all()
-        for part in parts:
-            assert part.rows.shape[1] == part.valid.sum(axis=1).max()
-            assert part.full == part.valid.all()
+        found = [part.rows.shape[1] for part in parts]
+        assert found == sorted({*group.valid.sum(axis=1).tolist()})
+        assert all(part.full and part.valid.all() and not part.masked for part in parts)

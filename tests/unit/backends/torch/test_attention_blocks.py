@@ -12,9 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from embedder.backends.grouping import group_by_length
-from embedder.backends.torch import attention
 from embedder.backends.torch.architectures import EncoderShape
-from embedder.backends.torch.attention import MatmulBlock, SdpaBlock
+from embedder.backends.torch.attention import SdpaBlock
+from embedder.backends.torch.matmul_block import MAX_SUM, MatmulBlock
 from embedder.backends.torch.relative_positions import RelativePositionBias
 
 HEADS, HEAD_WIDTH = 3, 8
@@ -45,8 +45,7 @@ def _attended(
         if kind is SdpaBlock:
             SdpaBlock.of(group, SHAPE, bias, CPU)(qkv, out)
         else:
-            for block in MatmulBlock.all_of(group, SHAPE, bias, qkv.dtype):
-                block(qkv, out)
+            MatmulBlock.of(group, SHAPE, bias, qkv.dtype)(qkv, out)
     return out
 
 
@@ -107,18 +106,6 @@ def test_the_bias_of_every_distance_is_added(
     torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
 
 
-def test_a_group_with_many_scores_is_split_into_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    lengths = [20, 21, 21, 22, 23]
-    qkv = _random(sum(lengths), 3 * WIDTH)
-    monkeypatch.setattr(attention, "MAX_SCORES", 2 * HEADS * 24 * 32)
-
-    found = _attended(MatmulBlock, qkv, lengths)
-
-    (group,) = group_by_length(np.array(lengths, np.int32))
-    assert len(MatmulBlock.all_of(group, SHAPE, None, torch.float32)) == 3
-    torch.testing.assert_close(found.double(), _plain(qkv, lengths), atol=1e-5, rtol=0)
-
-
 @given(lengths=LENGTHS)
 def test_products_in_bfloat16_are_accurate(lengths: list[int]) -> None:
     lengths = sorted(lengths)
@@ -130,20 +117,52 @@ def test_products_in_bfloat16_are_accurate(lengths: list[int]) -> None:
     torch.testing.assert_close(found.double(), expected, atol=0.05, rtol=0)
 
 
-def test_very_negative_scores_are_not_lost_beside_padded_keys() -> None:
-    """A padded key has the score 0 before masking, which is above every valid score here."""
-    qkv = torch.ones(5, 3 * WIDTH)
-    qkv[:, :WIDTH] *= -100
-    qkv[:, WIDTH : 2 * WIDTH] *= 100
+def _constant_scores(score: float, lengths: list[int]) -> torch.Tensor:
+    """Return rows whose attention scores in bits are all ``score``, with random values."""
+    qkv = _random(sum(lengths), 3 * WIDTH)
+    qkv[:, : 2 * WIDTH] = 1
+    qkv[:, :WIDTH] *= score / math.log2(math.e) / math.sqrt(HEAD_WIDTH)
+    return qkv
 
-    assert torch.allclose(_attended(MatmulBlock, qkv, [5]), torch.ones(5, WIDTH))
+
+@pytest.mark.parametrize("score", [-1e5, -200, -113, -111, 0, 100, 110, 113, 127, 128, 1e5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_scores_of_any_size_give_the_mean_of_the_values(score: float, dtype: torch.dtype) -> None:
+    """The exponentials of some are no numbers of the format; equal scores have equal weights."""
+    lengths = [5, 7]
+    qkv = _constant_scores(score, lengths).to(dtype)
+
+    found = _attended(MatmulBlock, qkv, lengths).float()
+
+    values = torch.split(qkv[:, 2 * WIDTH :].float(), lengths)
+    expected = torch.cat([rows.mean(0).expand(len(rows), -1) for rows in values])
+    torch.testing.assert_close(
+        found, expected, atol=1e-5 if dtype == torch.float32 else 0.02, rtol=0
+    )
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(("below", "exact"), [(0.5, 0), (-0.5, 1)])
+def test_only_sums_beyond_the_limit_are_computed_by_the_fused_kernel(
+    monkeypatch: pytest.MonkeyPatch, sign: int, below: float, exact: int
+) -> None:
+    (group,) = group_by_length(np.array([4, 4], np.int32))
+    # The sum of four exponentials is 2 ** (score + 2).
+    score = sign * (math.log2(MAX_SUM) - below) - 2
+    calls: list[torch.Tensor] = []
+    monkeypatch.setattr(SdpaBlock, "__call__", lambda self, qkv, out: calls.append(out))
+
+    block = MatmulBlock.of(group, SHAPE, None, torch.float32)
+    block(_constant_scores(score, [4, 4]), torch.empty(8, WIDTH))
+
+    assert len(calls) == exact
 
 
 def test_a_block_can_be_reused_for_every_layer() -> None:
     """Its buffers must hold no values of the previous layer."""
     lengths = [3, 4, 5]
     (group,) = group_by_length(np.array(lengths, np.int32))
-    (block,) = MatmulBlock.all_of(group, SHAPE, None, torch.float32)
+    block = MatmulBlock.of(group, SHAPE, None, torch.float32)
     out = torch.empty(sum(lengths), WIDTH)
 
     for seed in range(3):

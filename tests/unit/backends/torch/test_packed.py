@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from embedder.backends.torch import packed
 from embedder.backends.torch.embeddings import token_positions
 from embedder.backends.torch.packed import PackedForward
 from embedder.backends.torch.relative_positions import relative_position_buckets
@@ -36,6 +37,22 @@ def test_every_token_has_the_hidden_state_that_transformers_gives_it(
     np.testing.assert_allclose(
         found, transformers_hidden_states(directory, INPUTS), atol=1e-5, rtol=0
     )
+
+
+@pytest.mark.parametrize("name", ["bert", "mpnet"])
+def test_long_and_short_inputs_of_a_batch_are_accurate_in_bfloat16(
+    name: str, model_of: WriteModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inputs above the limit are computed by another kernel."""
+    monkeypatch.setattr(packed, "MAX_TOKENS", 8)
+    files = open_files(model_of(name))
+    tokens = TokenBatch.of([list(range(4, 4 + length)) for length in (1, 7, 8, 9, 10, 10, 36)])
+    exact, narrow = (
+        PackedForward.load(files, dtype=dtype, device=torch.device("cpu"))(tokens)
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    cosines = torch.nn.functional.cosine_similarity(exact, narrow.float())
+    assert cosines.min() > 0.999
 
 
 @pytest.mark.parametrize("activation", ["gelu_new", "gelu_pytorch_tanh"])
