@@ -13,7 +13,7 @@ import base64
 import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -21,15 +21,15 @@ import numpy as np
 import orjson
 
 from benchmarks.asgi_client import post
+from benchmarks.one_model import one_model
 from benchmarks.texts import sample
 from deployments.ingress.asgi import build_asgi
 from deployments.ingress.service.replicas import Handles
 from deployments.ingress.service.service import Service
 from deployments.rpc.handle_client import Handle
 from deployments.settings.service import ServeSettings
-from embedder.core.deadline import Deadline
-from embedder.core.request import Embeddings, EmbedOptions
-from embedder.core.types import Input, Vectors
+from embedder.core.request import Embeddings
+from embedder.core.types import Vectors
 
 ROWS = 2048
 WIDTH = 384
@@ -73,20 +73,20 @@ class Answered(Service):
         settings = ServeSettings.model_validate({"limits": {"max_response_bytes": 2**34}})
         super().__init__(settings, Handles(none, {"Encoder": none}, {}, {}, none))
         count = len(vectors)
-        self._embeddings = Embeddings(
+        embeddings = Embeddings(
             vectors, np.ones(count, np.int32), np.zeros(count, np.bool_), 0, "all-MiniLM-L6-v2"
         )
+        self.models = one_model(_Answer(embeddings))
 
-    async def embed(
-        self,
-        inputs: Sequence[Input],
-        options: EmbedOptions,
-        deadline: Deadline,
-        *,
-        model: str | None = None,
-    ) -> Embeddings:
-        """Return the answer."""
-        return self._embeddings
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A pipeline that has its answer already."""
+
+    embeddings: Embeddings
+
+    async def embed(self, *_: object) -> Embeddings:
+        return self.embeddings
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ from ray.serve._private import tracing_utils
 from starlette.types import ASGIApp
 
 from benchmarks.asgi_client import post
+from benchmarks.one_model import MODEL, WIDTH, one_model
 from deployments.ingress.asgi import build_asgi
 from deployments.ingress.service.replicas import Handles
 from deployments.ingress.service.service import Service
@@ -34,11 +35,8 @@ from deployments.rpc.handle_client import Handle
 from deployments.settings.service import ServeSettings
 from deployments.tracing.exporter import RequestSpans
 from embedder.cache.memory import MemoryCache
-from embedder.core.deadline import Deadline
 from embedder.core.entries.entries import Entries
 from embedder.core.protocols import Encoding, Tokenizing
-from embedder.core.request import Embeddings, EmbedOptions
-from embedder.core.types import Input, ModelInfo
 from embedder.pipeline.fingerprint import Fingerprinter
 from embedder.pipeline.pipeline import Pipeline
 from embedder.pipeline.stage_executor import Stages
@@ -47,23 +45,6 @@ RATIOS = (0.01, 1.0)
 """Shares of the requests that are traced."""
 
 TEXT = "hello world"
-WIDTH = 384
-MODEL = ModelInfo(
-    name="all-MiniLM-L6-v2",
-    repository="benchmark",
-    revision="1",
-    digest="0" * 64,
-    config_digest="0" * 64,
-    tokenizer_digest="0" * 64,
-    width=WIDTH,
-    max_tokens=256,
-    vocabulary_size=30_000,
-    max_batch_tokens=4096,
-    pooling="mean",
-    dtype="float32",
-    backend="none",
-    device="cpu",
-)
 
 
 class Dropped(SpanExporter):
@@ -86,18 +67,7 @@ class Cached(Service):
         vector = np.random.default_rng(0).standard_normal((1, WIDTH), np.float32)
         cache.put_many(keys, Entries(vector, np.full(1, 4, np.int32), np.zeros(1, np.bool_)))
         stages = Stages(cast("Tokenizing", None), cast("Encoding", None), cache)
-        self._pipeline = Pipeline(MODEL, stages, limits=self.settings.limits)
-
-    async def embed(
-        self,
-        inputs: Sequence[Input],
-        options: EmbedOptions,
-        deadline: Deadline,
-        *,
-        model: str | None = None,
-    ) -> Embeddings:
-        """Return the vector from the cache."""
-        return await self._pipeline.embed(inputs, options, deadline)
+        self.models = one_model(Pipeline(MODEL, stages, limits=self.settings.limits))
 
 
 class Traced:

@@ -78,7 +78,7 @@ async def _embed(
         },
     }
     response = await json_response(content, size.bytes(answer.vectors.shape[1]))
-    response.headers.update(timing_headers(answer))
+    response.raw_headers += timing_headers(answer)
     return response
 
 

@@ -56,7 +56,7 @@ async def rerank(body: CohereRerankBody, service: Service, context: RequestConte
         "meta": _meta("2", ranking, len(texts)),
     }
     response = await json_response(content)
-    response.headers.update(timing_headers(ranking.answer))
+    response.raw_headers += timing_headers(ranking.answer)
     return response
 
 
@@ -85,7 +85,7 @@ async def rerank_by_jina(
         "meta": _meta("1", ranking, len(body.documents)),
     }
     response = await json_response(content)
-    response.headers.update(timing_headers(ranking.answer))
+    response.raw_headers += timing_headers(ranking.answer)
     return response
 
 

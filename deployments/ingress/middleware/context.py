@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import ExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -27,8 +28,8 @@ class RequestContext:
     """The head, the key and the deadline of one request; ``began`` is on ``time.monotonic``.
 
     ``key`` is None if the service has no keys or the path is open; logs show its name.
-    ``large_body`` is the admitted job of a large body, None for a small one. ``prefix`` is what was
-    removed from the path.
+    ``large_body`` is the admitted job of a large body, None for a small one, and ``admitted``
+    releases it. ``prefix`` is what was removed from the path.
 
     ``route`` is the declared path, None before a route is found; ``model`` is the one that the body
     names; ``error`` is the error that was answered.
@@ -40,6 +41,7 @@ class RequestContext:
     deadline: Deadline
     key: ApiKey | None = None
     large_body: AdmittedJob | None = None
+    admitted: ExitStack | None = None
     method: str = "GET"
     path: str = "/"
     query: bytes = b""

@@ -28,7 +28,7 @@ from deployments.ingress.middleware.context import (
 )
 from deployments.ingress.middleware.keys import matching_key, presented_key
 from deployments.ingress.middleware.large_bodies import LargeBodies
-from deployments.ingress.middleware.request_log import ABANDONED, FinishedRequest, RequestLog
+from deployments.ingress.middleware.request_log import ABANDONED, RequestLog
 from deployments.ingress.middleware.request_stats import MAX_UNCOUNTED, RequestStats
 from deployments.ingress.middleware.route_prefix import strip_prefix
 from deployments.settings.access import is_open
@@ -78,33 +78,33 @@ class RequestMiddleware:
         stats.in_flight += 1
         status = ABANDONED
         try:
-            with ExitStack() as admitted:
-                try:
-                    response = await self._response(scope, receive, context, admitted)
-                except Exception as error:  # noqa: BLE001 - answered, and logged if it is a fault
-                    context.error = error
-                    stats.failed(context, error_code(error))
-                    request = f"{context.method} {context.path[:200]}"
-                    response = response_to(error, request, context.error_shape, context.request_id)
-                if response is None:
-                    stats.abandoned += 1
-                    return
-                total_s = time.monotonic() - context.began
-                labels = context.route_label, response.status_code, context.served_model
-                stats.answered.append((*labels, context.priority, total_s))
-                if len(stats.answered) >= MAX_UNCOUNTED:
-                    stats.count()
-                total_ms = round(total_s * 1000)
-                response.raw_headers.append((b"x-total-time", b"%d" % total_ms))
-                # The server drops the body where the method is HEAD.
-                await response(scope, receive, send)
-                status = response.status_code
+            try:
+                response = await self._response(scope, receive, context)
+            except Exception as error:  # noqa: BLE001 - answered, and logged if it is a fault
+                context.error = error
+                stats.failed(context, error_code(error))
+                request = f"{context.method} {context.path[:200]}"
+                response = response_to(error, request, context.error_shape, context.request_id)
+            if response is None:
+                stats.abandoned += 1
+                return
+            total_s = time.monotonic() - context.began
+            labels = context.route_label, response.status_code, context.served_model
+            stats.answered.append((*labels, context.priority, total_s))
+            if len(stats.answered) >= MAX_UNCOUNTED:
+                stats.count()
+            response.raw_headers.append((b"x-total-time", b"%d" % round(total_s * 1000)))
+            # The server drops the body where the method is HEAD.
+            await response(scope, receive, send)
+            status = response.status_code
         except asyncio.CancelledError:
             stats.abandoned += 1
             raise
         finally:
+            if context.admitted is not None:
+                context.admitted.close()
             stats.in_flight -= 1
-            self._log.write(FinishedRequest.now(context, status))
+            self._log.finish(context, status)
             CURRENT_REQUEST.reset(token)
 
     def _context(self, scope: Scope) -> RequestContext:
@@ -122,7 +122,7 @@ class RequestMiddleware:
         )
 
     async def _response(
-        self, scope: Scope, receive: Receive, context: RequestContext, admitted: ExitStack
+        self, scope: Scope, receive: Receive, context: RequestContext
     ) -> Response | None:
         """Return the response to a request, or None if its client has disconnected."""
         headers, limits = context.headers, self._limits
@@ -136,15 +136,15 @@ class RequestMiddleware:
         if b"x-request-timeout" in headers:
             timeout_s = request_timeout_s(headers[b"x-request-timeout"], limits.request_timeout_s)
             context.deadline = Deadline(context.began + timeout_s)
-        admit = partial(self._admit, context, admitted)
+        admit = partial(self._admit, context)
         body = await read_body(receive, headers, limits, context.deadline, admit)
         return None if body is None else await self._answer(context, body)
 
-    def _admit(
-        self, context: RequestContext, admitted: ExitStack, size: int, start: bytes
-    ) -> AdmittedJob:
+    def _admit(self, context: RequestContext, size: int, start: bytes) -> AdmittedJob:
+        """Admit a large body; the middleware releases it when the request ends."""
+        admitted = ExitStack()
         job = admitted.enter_context(self._large_bodies.admit(context.path, size, start))
-        context.large_body = job
+        context.large_body, context.admitted = job, admitted
         return job
 
 

@@ -32,11 +32,6 @@ class FinishedRequest:
     status: int
     seconds: float
 
-    @classmethod
-    def now(cls, context: RequestContext, status: int) -> FinishedRequest:
-        """Return the record of a request that ends now."""
-        return cls(context, status, time.monotonic() - context.began)
-
     @property
     def reason(self) -> str | None:
         """Return why it was not answered as asked for; None: it was."""
@@ -78,6 +73,13 @@ class RequestLog:
         self._access_ratio = settings.access_ratio
         self._draw = draw
         self._replica = replica_fields()
+
+    def finish(self, context: RequestContext, status: int) -> None:
+        """Write the line of a request that ends now, if it has one; most requests have none."""
+        seconds = time.monotonic() - context.began
+        slow = self._slow_s is not None and seconds >= self._slow_s
+        if slow or self._access_ratio or context.error is not None:
+            self.write(FinishedRequest(context, status, seconds))
 
     def write(self, request: FinishedRequest) -> None:
         """Write at most one line: of a failed request, else of a slow one, else of a sample."""

@@ -19,7 +19,7 @@ from deployments.ingress.openai.jina_fields import JINA_FIELDS, with_own_fields
 from deployments.ingress.openai.output_types import answer_outputs, list_content
 from deployments.ingress.routing.route import Routes
 from deployments.ingress.service.service import Service
-from deployments.ingress.wire.answer_size import VectorsSize, check_embeddings, component_bytes
+from deployments.ingress.wire.answer_size import VectorsSize, check_size, component_bytes
 from deployments.ingress.wire.formats import (
     EncodingFormat,
     Format,
@@ -56,10 +56,11 @@ async def create_embeddings(
         check_quantizable(dtype, body.normalize)
     options, limits = body.options(), service.settings.limits
     kind = negotiate(context.headers.get(b"accept", b""))
-    chunked = None
     if body.chunking is not None:
         check_format(kind)
-        connection = await service.models.get(body.model, context.deadline, task=Task.EMBED)
+    connection = await service.models.get(body.model, context.deadline, task=Task.EMBED)
+    chunked = None
+    if body.chunking is not None:
         chunked = await chunked_inputs(body, body.chunking, connection, limits, context)
     inputs = body.input if chunked is None else chunked.inputs
     if kind is Format.NDJSON:
@@ -67,18 +68,21 @@ async def create_embeddings(
         wanted = streams.Request(embed, inputs, context.deadline, limits.max_inputs)
         return await _stream(wanted, body, chunked, context)
     component = component_bytes(dtype, kind, encoding)
+    size = VectorsSize("input", len(inputs), component)
     with chunked.naming() if chunked else nullcontext():
-        await check_embeddings(service, context, body, VectorsSize("input", len(inputs), component))
-        answer = await service.embed(inputs, options, context.deadline, model=body.model)
+        check_size("input", size.bytes(body.dimensions or connection.info.width), limits)
+        work = connection.pipeline.embed(inputs, options, context.deadline)
+        answer = await service.counted(connection, options.priority, work)
     vectors = answer.vectors if dtype is OutputDtype.FLOAT32 else quantize(answer.vectors, dtype)
     if kind is Format.JSON:
         data = _data(vectors, encoding)
         data = data if chunked is None else chunked.add_fields(data)
-        content = list_content(answer.model, int(answer.token_counts.sum()), data=data)
+        model = body.model or answer.model
+        content = list_content(model, int(answer.token_counts.sum()), data=data)
         response = await json_response(content, answer.vectors.size * component)
     else:
         response = binary_response(vectors, kind)
-    response.headers.update(timing_headers(answer))
+    response.raw_headers += timing_headers(answer)
     return response
 
 

@@ -74,7 +74,7 @@ async def answer_outputs(
     rows = map(Divided, _rows(answer, body, chunked))
     content = list_content(body.model or answer.model, _tokens(answer), data=rows)
     response = await json_response(content, size)
-    response.headers.update(timing_headers(answer))
+    response.raw_headers += timing_headers(answer)
     return response
 
 

@@ -77,9 +77,10 @@ class Router:
         if route.returned is not None:
             content = route.returned.dump_json(response)
             response = Response(content, route.status, media_type=MEDIA_TYPE)
-        length = dict(response.raw_headers).get(b"content-length", b"0")
-        if int(length) >= self._compress_bytes:
-            response = await compressed(response, context)
+        if self._compress_bytes < math.inf:
+            length = dict(response.raw_headers).get(b"content-length", b"0")
+            large = int(length) >= self._compress_bytes
+            response = await compressed(response, context) if large else response
         return cast("Response", response)
 
     def label_of(self, method: str, path: str) -> tuple[str, str]:

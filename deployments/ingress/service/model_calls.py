@@ -63,7 +63,7 @@ class ModelCalls:
         """
         connection = await self.models.get(model, deadline, task=Task.EMBED)
         work = connection.pipeline.embed(inputs, options, deadline)
-        answer = await self._answer(connection, options.priority, work)
+        answer = await self.counted(connection, options.priority, work)
         return answer if model is None else replace(answer, model=model)
 
     async def score(
@@ -85,7 +85,7 @@ class ModelCalls:
         """
         connection = await self.models.get(model, deadline, task=task)
         work = connection.pipeline.score(inputs, options, deadline, raw=raw)
-        answer = await self._answer(connection, options.priority, work)
+        answer = await self.counted(connection, options.priority, work)
         return answer if model is None else replace(answer, model=model)
 
     async def connection(
@@ -128,7 +128,7 @@ class ModelCalls:
             EmbedderError: as `Pipeline.outputs`.
         """
         work = connection.pipeline.outputs(inputs, kinds, options, deadline)
-        return await self._answer(connection, options.priority, work)
+        return await self.counted(connection, options.priority, work)
 
     async def embed_for(
         self,
@@ -151,12 +151,12 @@ class ModelCalls:
         self.models.check(model, Task.EMBED)
         connection = await connection_for(self.models, collection, model, deadline)
         work = connection.pipeline.embed(texts, options, deadline)
-        answer = await self._answer(connection, options.priority, work)
+        answer = await self.counted(connection, options.priority, work)
         if collection is not None:
             check_width(collection, connection.info)
         return answer, connection.stored
 
-    async def _answer(
+    async def counted(
         self, connection: Connection, priority: Priority, work: Awaitable[AnswerT]
     ) -> AnswerT:
         """Await the work of a pipeline, and count its tokens for model and key."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.wire.formats import timing_headers
@@ -16,12 +15,13 @@ def compute_headers(
     model: ModelInfo,
     answer: Embeddings | Scores | Outputs,
     characters: int,
-) -> Mapping[str, str]:
-    """Return headers about the device, the durations and the tokens."""
-    return {
-        "x-compute-type": f"{model.device.partition(':')[0]}+{model.dtype}",
-        "x-compute-time": str(round((time.monotonic() - context.began) * 1000)),
-        "x-compute-characters": str(characters),
-        "x-compute-tokens": str(int(answer.token_counts.sum())),
-        **timing_headers(answer),
-    }
+) -> list[tuple[bytes, bytes]]:
+    """Return raw headers of a response about the device, the durations and the tokens."""
+    kind = f"{model.device.partition(':')[0]}+{model.dtype}"
+    return [
+        (b"x-compute-type", kind.encode()),
+        (b"x-compute-time", b"%d" % round((time.monotonic() - context.began) * 1000)),
+        (b"x-compute-characters", b"%d" % characters),
+        (b"x-compute-tokens", b"%d" % answer.token_counts.sum()),
+        *timing_headers(answer),
+    ]

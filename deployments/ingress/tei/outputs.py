@@ -81,5 +81,5 @@ async def _answer(
     assert isinstance(rows, RaggedRows)
     response = await json_response(written(rows), size)
     characters = sum(map(len, body.inputs))
-    response.headers.update(compute_headers(context, connection.info, answer, characters))
+    response.raw_headers += compute_headers(context, connection.info, answer, characters)
     return response

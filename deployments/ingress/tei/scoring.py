@@ -61,7 +61,7 @@ async def rerank(body: RerankBody, service: Service, context: RequestContext) ->
     of_query = len(body.texts) if body.method == "cross-encoder" else 1
     characters = len(body.query) * of_query + sum(map(len, body.texts))
     model = await service.model(ranking.answer.model, deadline=context.deadline)
-    response.headers.update(compute_headers(context, model, ranking.answer, characters))
+    response.raw_headers += compute_headers(context, model, ranking.answer, characters)
     return response
 
 
@@ -89,7 +89,7 @@ async def predict(body: PredictBody, service: Service, context: RequestContext) 
     is_list = body.inputs.is_batch or parameters is not None
     response = await json_response(predictions if is_list else next(predictions))
     characters = sum(map(len, rows))
-    response.headers.update(compute_headers(context, model, answer, characters))
+    response.raw_headers += compute_headers(context, model, answer, characters)
     return response
 
 

@@ -77,7 +77,7 @@ class _ModelRequest:
         """Return a response with headers about the device, the durations and the tokens."""
         info = await self.service.model(self.model, task=Task.EMBED)
         response = await json_response(content)
-        response.headers.update(compute_headers(self.context, info, answer, characters))
+        response.raw_headers += compute_headers(self.context, info, answer, characters)
         return response
 
 

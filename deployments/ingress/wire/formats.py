@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Literal
 
@@ -65,26 +64,29 @@ def binary_response(vectors: NDArray[Any], kind: Format) -> Response:
     return Response(body, media_type=kind.value, headers=headers)
 
 
-def timing_headers(answer: Embeddings | Scores | Outputs) -> Mapping[str, str]:
+def timing_headers(answer: Embeddings | Scores | Outputs) -> list[tuple[bytes, bytes]]:
     """Return headers with the duration of each stage in milliseconds, and the cache hits.
 
-    ``server-timing`` has the durations with fractions.
+    ``server-timing`` has the durations with fractions. Add them to the ``raw_headers`` of a
+    response: its ``headers`` would look through all of them for each one.
     """
     timings = answer.timings
     queue_ms = timings.queue_s * 1000
     tokenization_ms = timings.tokenization_s * 1000
     inference_ms = timings.inference_s * 1000
-    headers = {
-        "x-queue-time": str(round(queue_ms)),
-        "x-tokenization-time": str(round(tokenization_ms)),
-        "x-inference-time": str(round(inference_ms)),
-        "server-timing": f"queue;dur={queue_ms:.2f}, tokenization;dur={tokenization_ms:.2f}, "
-        f"inference;dur={inference_ms:.2f}",
-        "x-cache-hits": str(answer.cached),
-    }
-    truncated = int(answer.truncated.sum())
-    if truncated:
-        headers["x-truncated-inputs"] = str(truncated)
+    headers = [
+        (b"x-queue-time", b"%d" % round(queue_ms)),
+        (b"x-tokenization-time", b"%d" % round(tokenization_ms)),
+        (b"x-inference-time", b"%d" % round(inference_ms)),
+        (
+            b"server-timing",
+            b"queue;dur=%.2f, tokenization;dur=%.2f, inference;dur=%.2f"
+            % (queue_ms, tokenization_ms, inference_ms),
+        ),
+        (b"x-cache-hits", b"%d" % answer.cached),
+    ]
+    if truncated := np.count_nonzero(answer.truncated):
+        headers.append((b"x-truncated-inputs", b"%d" % truncated))
     return headers
 
 

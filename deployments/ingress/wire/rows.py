@@ -84,7 +84,7 @@ class Matrices:
                 "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
             }
         )
-        response.headers.update({} if answer is None else timing_headers(answer))
+        response.raw_headers += [] if answer is None else timing_headers(answer)
         return response
 
 

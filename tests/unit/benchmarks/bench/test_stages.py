@@ -44,7 +44,7 @@ def test_the_headers_of_the_service_are_read() -> None:
         timings=Timings(tokenization_s=0.001, queue_s=0.002, inference_s=0.003),
     )  # fmt: skip
 
-    stated = durations(timing_headers(answer)["server-timing"])
+    stated = durations(dict(timing_headers(answer))[b"server-timing"].decode())
 
     assert stated == {"tokenization": 1.0, "queue": 2.0, "inference": 3.0}
     assert set(stated) == set(STAGES)
