@@ -6,6 +6,10 @@ CLUSTER ?= cluster.yaml
 SERVED ?= serve_cluster.yaml
 BIN := .venv/bin
 
+# The workers of the unit tests, their child processes and Ray's import the same modules: where an
+# image sets this variable, each would compile them again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help install serve deploy test coverage stores wheel monitor monitoring faults fuzz drill clients check cluster kubernetes image nodes bench overload clean
 
 help:  ## Show what can be made

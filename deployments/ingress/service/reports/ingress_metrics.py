@@ -21,6 +21,8 @@ from embedder.measurements.pipeline import PipelineStats
 from embedder.pipeline.admission_control import AdmissionControl
 from embedder.pipeline.threads import QueueStats
 
+VERSION = version("embedder")
+
 
 class IngressMetrics:
     """Publishes the counters of one ingress replica; ``pipeline`` is that of all its models."""
@@ -36,7 +38,6 @@ class IngressMetrics:
         self._usage = usage
         self._admission = admission
         self._pipeline = pipeline
-        self._version = version("embedder")
         self._batches = BatchMetrics()
         self._queues, self._pools = MetricPublisher(QUEUES), MetricPublisher(ENCODER_POOLS)
         self._publisher = MetricPublisher((*REQUESTS, *BUILD, *PIPELINE, *ADMISSION, *CALLS))
@@ -52,7 +53,7 @@ class IngressMetrics:
         self._usage.expect(models)
         requests, admission = self._requests, self._admission.stats
         queued = admission.queued_tokens
-        builds = [(self._version, one.info.name, one.info.revision) for one in connections]
+        builds = [(VERSION, one.info.name, one.info.revision) for one in connections]
         self._publisher.publish(
             {
                 "answers": requests.requests,

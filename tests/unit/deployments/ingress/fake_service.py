@@ -70,6 +70,11 @@ MODEL = ModelInfo(
     matryoshka=(2,),
 )
 
+CACHE_BYTES = 1 << 20
+STAGES = ServeSettings(data_directory=None, cache={"max_bytes": CACHE_BYTES})
+"""The settings of the cache and of the index, which hold their data in memory. A cache of the
+default size would fill tables of megabytes for each service."""
+
 
 class LetterEncoder:
     """Counts letters; remembers whose work it was and how long it might take; times are as set.
@@ -158,10 +163,8 @@ class FakeService(Service):
         self.handles = {
             "tokenizer": LocalHandle(LetterTokenizer()),
             "encoder": LocalHandle(self.encoder),
-            "cache": LocalHandle(
-                CacheReplica(ServeSettings(data_directory=None), "EmbeddingCache-0")
-            ),
-            "index": LocalHandle(IndexReplica(ServeSettings(data_directory=None), "VectorIndex-0")),
+            "cache": LocalHandle(CacheReplica(STAGES, "EmbeddingCache-0")),
+            "index": LocalHandle(IndexReplica(STAGES, "VectorIndex-0")),
             "ingress": LocalHandle(self),
         }
         # What is no setting of the service is a limit.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 import httpx
@@ -19,6 +20,9 @@ from embedder.core.errors import EmbedderError
 from tests.unit.deployments.ingress.errors.samples import CLASSES, SAMPLES, every_class, sample
 from tests.unit.deployments.ingress.fake_service import message, refusal
 from tests.unit.deployments.ingress.routes_client import client_of
+
+Raised = tuple[type[EmbedderError], httpx.Response]
+"""A class of errors, and the answer to a request that raises it."""
 
 
 class Item(BaseModel):
@@ -54,6 +58,25 @@ async def _get(path: str) -> httpx.Response:
         return await http.get(path)
 
 
+async def _answers() -> dict[type[EmbedderError], httpx.Response]:
+    async with _client() as http:
+        return {kind: await http.get(f"/raise/{kind.__name__}") for kind in CLASSES}
+
+
+@pytest.fixture(scope="module")
+def answers() -> dict[type[EmbedderError], httpx.Response]:
+    """Return the answer to a request that raises an error, for each class."""
+    return asyncio.run(_answers())
+
+
+@pytest.fixture(params=CLASSES, ids=lambda kind: kind.__name__)
+def raised(
+    request: pytest.FixtureRequest, answers: dict[type[EmbedderError], httpx.Response]
+) -> Raised:
+    """Return each class of errors, and the answer to a request that raises it."""
+    return request.param, answers[request.param]
+
+
 async def _post(body: Any) -> httpx.Response:
     async with _client() as http:
         return await http.post("/body", json=body)
@@ -84,9 +107,8 @@ def test_the_status_of_an_error_follows_from_its_base_class(kind: type[EmbedderE
     assert status.retry == issubclass(kind, errors.Unavailable)
 
 
-@every_class
-async def test_every_error_has_the_same_shape(kind: type[EmbedderError]) -> None:
-    response = await _get(f"/raise/{kind.__name__}")
+def test_every_error_has_the_same_shape(raised: Raised) -> None:
+    kind, response = raised
     status, code, param = refusal(response)
 
     assert status == STATUSES[kind].http
@@ -94,9 +116,8 @@ async def test_every_error_has_the_same_shape(kind: type[EmbedderError]) -> None
     assert param == ("/srv/secret" if issubclass(kind, errors.InvalidInput) else None)
 
 
-@every_class
-async def test_faults_of_the_service_are_reported_generically(kind: type[EmbedderError]) -> None:
-    response = await _get(f"/raise/{kind.__name__}")
+def test_faults_of_the_service_are_reported_generically(raised: Raised) -> None:
+    kind, response = raised
     if response.status_code != 500:
         assert message(response) == str(sample(kind))
         return
@@ -107,11 +128,8 @@ async def test_faults_of_the_service_are_reported_generically(kind: type[Embedde
     assert "raceback" not in response.text
 
 
-@every_class
-async def test_exactly_temporary_errors_have_retry_after(
-    kind: type[EmbedderError],
-) -> None:
-    response = await _get(f"/raise/{kind.__name__}")
+def test_exactly_temporary_errors_have_retry_after(raised: Raised) -> None:
+    kind, response = raised
     expected = str(SAMPLES["int"]) if kind is errors.Overloaded else "1"
 
     if issubclass(kind, errors.Unavailable):
@@ -229,9 +247,8 @@ def test_the_codes_of_text_embeddings_inference_are_kept(
     assert (STATUSES[kind].tei_http, STATUSES[kind].tei_kind) == (status, type_)
 
 
-@every_class
-async def test_a_header_tells_whether_to_retry(kind: type[EmbedderError]) -> None:
-    response = await _get(f"/raise/{kind.__name__}")
+def test_a_header_tells_whether_to_retry(raised: Raised) -> None:
+    kind, response = raised
     retry = response.headers.get("x-should-retry")
 
     if response.status_code >= 500 or response.status_code in (408, 429):

@@ -17,7 +17,7 @@ from embedder.batching.stages import BatchingEncoder
 from embedder.cache.slab import OVERHEAD_BYTES
 from embedder.core.errors import Overloaded, StageUnavailable
 from embedder.core.types import Encoded, TokenBatch
-from tests.unit.deployments.ingress.fake_service import ALIAS, MODEL, FakeService
+from tests.unit.deployments.ingress.fake_service import ALIAS, CACHE_BYTES, MODEL, FakeService
 from tests.unit.virtual_time import VirtualTime
 from tests.unit.waiting import LONG_S
 
@@ -211,7 +211,7 @@ async def test_the_shared_cache_and_the_collections_are_reported(
         {"name": "plane", "metric": "l2", "width": 4, "count": 1, "sequence": 1}
     ]
     assert (answer["caches"][0]["entries"], answer["caches"][0]["misses"]) == (1, 1)
-    assert answer["caches"][0]["max_bytes"] == 256 * 2**20
+    assert answer["caches"][0]["max_bytes"] == CACHE_BYTES
 
 
 @pytest.mark.parametrize("broken", STAGES)
