@@ -168,14 +168,14 @@ def custom_code_error(folder: Path, unknown: Sequence[str]) -> UnsupportedModel:
 
 
 def tensor_bytes(*parts: object) -> int:
-    """Return the size in bytes of all tensors in tensors, lists and dataclasses."""
+    """Return the size in bytes of all tensors in tensors, lists, tuples and dataclasses."""
     return sum(tensor.nbytes for part in parts for tensor in _tensors(part))
 
 
 def _tensors(part: object) -> Iterator[torch.Tensor]:
     if isinstance(part, torch.Tensor):
         yield part
-    elif isinstance(part, list):
+    elif isinstance(part, list | tuple):
         for item in part:
             yield from _tensors(item)
     elif is_dataclass(part):

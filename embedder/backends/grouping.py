@@ -39,11 +39,14 @@ class Group:
         return self.attended is not self.valid or not self.full
 
     def by_length(self) -> Iterator[Group]:
-        """Yield a group without padding for each length, if all tokens are attended to."""
+        """Yield a group without padding for each length."""
         lengths, starts = np.unique(self.valid.sum(axis=1), return_index=True)
         for length, begin, end in zip(lengths, starts, [*starts[1:], None], strict=True):
             valid = self.valid[begin:end, :length]
-            yield Group(self.rows[begin:end, :length], valid, True, valid)
+            attended = valid
+            if self.attended is not self.valid:
+                attended = self.attended[begin:end, :length]
+            yield Group(self.rows[begin:end, :length], valid, True, attended)
 
 
 def group_by_length(

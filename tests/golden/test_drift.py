@@ -43,12 +43,14 @@ def loaded_before(backend: TorchBackend, monkeypatch: pytest.MonkeyPatch) -> Tor
 
 def matrices(backend: TorchBackend) -> dict[str, torch.Tensor]:
     """Return the matrices of the layers by name."""
-    assert isinstance(backend._forward, PackedForward)
-    return {
-        f"{number}.{name}": getattr(layer, name).weight
-        for number, layer in enumerate(backend._forward._layers)
+    forward = backend._forward
+    assert isinstance(forward, PackedForward)
+    named = [
+        (f"{at}.{name}", getattr(layer, name))
         for name in ("qkv", "up", "down")
-    }
+        for at, layer in enumerate(forward._onednn.weights if forward._onednn else forward._layers)
+    ]
+    return {name: getattr(linear, "weight", linear) for name, linear in named}
 
 
 @pytest.fixture

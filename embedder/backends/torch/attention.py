@@ -1,7 +1,6 @@
 """Attention over a whole packed batch: in blocks of inputs of similar length, or in one call.
 
-One object serves all layers of a batch. A block is computed by torch's fused kernel, or by a
-`MatmulBlock`.
+One object serves all layers of a batch. In bfloat16 on a CPU, `onednn_attention` is used instead.
 """
 
 from __future__ import annotations
@@ -31,9 +30,6 @@ Arguments: query, key and value, each [total, heads, head width]; the offsets in
 inputs for queries and for keys; the length of the longest input for queries and for keys. Returns
 [total, heads, head width].
 """
-
-Block = Callable[[torch.Tensor, torch.Tensor], None]
-"""Computes attention on [total, 3 × width], and writes its rows of an output [total, width]."""
 
 Bias = RelativePositionBias | None
 
@@ -117,7 +113,7 @@ class BlockAttention:
     ``output`` [total, width] is overwritten by every call.
     """
 
-    blocks: Sequence[Block]
+    blocks: Sequence[SdpaBlock]
     output: torch.Tensor
 
     def __call__(self, qkv: torch.Tensor) -> torch.Tensor:

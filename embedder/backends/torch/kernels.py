@@ -148,21 +148,7 @@ class OneDnnLinear:
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """Return [n, out] of [n, in]."""
-        return self._linear(rows, "none", "")
-
-    def gelu(self, rows: torch.Tensor, approximate: str) -> torch.Tensor:
-        """Return GELU of [n, out]; ``approximate`` is that of torch."""
-        return self._linear(rows, "gelu", approximate)
-
-    def add(self, rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-        """Return the sum of [n, out] and ``others`` of the same shape, rounded once."""
-        added: torch.Tensor = torch.ops.mkldnn._linear_pointwise.binary(
-            rows, others, self.weight, self.bias, "add"
-        )
-        return added
-
-    def _linear(self, rows: torch.Tensor, activation: str, variant: str) -> torch.Tensor:
         computed: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
-            rows, self.weight, self.bias, activation, [], variant
+            rows, self.weight, self.bias, "none", [], ""
         )
         return computed

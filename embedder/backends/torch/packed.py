@@ -6,7 +6,6 @@ positions; for MPNet also a relative position bias.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from embedder.backends.checkpoint import Checkpoint, Linear, Norm, custom_code_error, tensor_bytes
-from embedder.backends.grouping import Group, attended_rows, group_by_length
+from embedder.backends.grouping import attended_rows, group_by_length
 from embedder.backends.torch.architectures import EncoderShape, expected_rows
 from embedder.backends.torch.attention import (
     Attention,
-    Block,
     BlockAttention,
     SdpaBlock,
     VarlenAttention,
@@ -30,12 +28,11 @@ from embedder.backends.torch.kernels import (
     PLAIN,
     FusedGeluLinear,
     Kernels,
-    OneDnnLinear,
     fast_kernels,
     supports_onednn,
 )
 from embedder.backends.torch.launcher import to_device
-from embedder.backends.torch.matmul_block import MAX_TOKENS, MatmulBlock
+from embedder.backends.torch.onednn_layers import OneDnnLayers
 from embedder.backends.torch.relative_positions import RelativePositionBias
 from embedder.backends.torch.shared_weights import open_weights
 from embedder.core.types import TokenBatch
@@ -45,39 +42,30 @@ if TYPE_CHECKING:
     # The GPU benchmark runs where pydantic is not installed.
     from embedder.models.files import ModelFiles
 
-AnyLinear = Linear | OneDnnLinear
-
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
     """One encoder layer; the projections to query, key and value are one linear map."""
 
     gelu: str
-    qkv: AnyLinear
-    attention_output: AnyLinear
+    qkv: Linear
+    attention_output: Linear
     attention_norm: Norm
-    up: AnyLinear
-    down: AnyLinear
+    up: Linear
+    down: Linear
     output_norm: Norm
 
     @classmethod
     def of(cls, shape: EncoderShape, weights: Checkpoint, kernels: Kernels) -> _Layer:
         names = shape.names
-        onednn = supports_onednn(weights.dtype, weights.device)
-
-        def linear(*parts: str, fused_gelu: bool = False) -> AnyLinear:
-            plain = weights.linear(*parts)
-            if fused_gelu:
-                return FusedGeluLinear(plain.weight, plain.bias)
-            return OneDnnLinear.of(plain) if onednn else plain
-
+        up = weights.linear(names.up)
         return cls(
             shape.gelu,
-            qkv=linear(names.query, names.key, names.value),
-            attention_output=linear(names.attention_output),
+            qkv=weights.linear(names.query, names.key, names.value),
+            attention_output=weights.linear(names.attention_output),
             attention_norm=weights.norm(names.attention_norm, shape.norm_epsilon),
-            up=linear(names.up, fused_gelu=kernels.fused_gelu),
-            down=linear(names.down),
+            up=FusedGeluLinear(up.weight, up.bias) if kernels.fused_gelu else up,
+            down=weights.linear(names.down),
             output_norm=weights.norm(names.output_norm, shape.norm_epsilon),
         )
 
@@ -111,7 +99,6 @@ class PackedForward:
         self.width = shape.width
         self._shape = shape
         self._embeddings = Embeddings(shape, weights, types)
-        self._uses_onednn = supports_onednn(weights.dtype, weights.device)
         self._bias = (
             RelativePositionBias.of(
                 weights.tensor(names.relative_bias), self._embeddings.max_positions
@@ -119,11 +106,15 @@ class PackedForward:
             if names.relative_bias is not None
             else None
         )
-        self._layers = [
-            _Layer.of(shape, weights.child(f"{names.layer}.{number}"), kernels)
-            for number in range(shape.layers)
-        ]
+        layers = [weights.child(f"{names.layer}.{number}") for number in range(shape.layers)]
+        self._onednn: OneDnnLayers | None = None
+        self._layers: list[_Layer] = []
+        if kernels == PLAIN and supports_onednn(weights.dtype, weights.device):
+            self._onednn = OneDnnLayers(shape, layers, self._bias)
+        else:
+            self._layers = [_Layer.of(shape, layer, kernels) for layer in layers]
         self.memory_bytes = self._embeddings.memory_bytes + tensor_bytes(self._bias, self._layers)
+        self.memory_bytes += self._onednn.memory_bytes if self._onednn else 0
 
     @classmethod
     def load(
@@ -166,24 +157,19 @@ class PackedForward:
         order = ascending_rows(tokens.lengths)
         lengths = np.sort(tokens.lengths)
         groups = group_by_length(lengths, None if attended is None else attended[order])
-        blocks = [block for group in groups for block in self._blocks(group)]
-        padding = row_count(len(order)) - len(order) if self._uses_onednn else 0
-        rows = self._embeddings(tokens, order, padding)
-        rows = self._through_layers(rows, BlockAttention(blocks, torch.zeros_like(rows)))
+        if self._onednn is not None:
+            rows = self._embeddings(tokens, order, row_count(len(order)) - len(order))
+            rows = self._onednn(rows, groups)
+        else:
+            rows = self._embeddings(tokens, order, 0)
+            blocks = [SdpaBlock.of(group, self._shape, self._bias, self.device) for group in groups]
+            rows = self._through_layers(rows, BlockAttention(blocks, torch.zeros_like(rows)))
         return rows.index_select(0, to_device(np.argsort(order), self.device))
 
     def _through_layers(self, rows: torch.Tensor, attention: Attention) -> torch.Tensor:
         for layer in self._layers:
             rows = layer(rows, attention)
         return rows
-
-    def _blocks(self, group: Group) -> Sequence[Block]:
-        parts: Iterable[Group] = [group]
-        if self._uses_onednn and group.attended is group.valid:
-            if group.rows.shape[1] <= MAX_TOKENS:
-                return [MatmulBlock.of(group, self._shape, self._bias)]
-            parts = group.by_length()
-        return [SdpaBlock.of(part, self._shape, self._bias, self.device) for part in parts]
 
 
 def ascending_rows(lengths: NDArray[np.int32]) -> NDArray[np.int64]:

@@ -29,30 +29,13 @@ def _maps(rows: int, width: int) -> tuple[OneDnnLinear, Linear]:
 @pytest.mark.parametrize(("rows", "width"), [(32, 32), (96, 40), (37, 64)])
 def test_a_onednn_map_equals_the_plain_one(count: int, rows: int, width: int) -> None:
     fused, exact = _maps(rows, width)
-    given, others = _random(count, width).bfloat16(), _random(count, rows).bfloat16()
+    given = _random(count, width).bfloat16()
 
-    pairs = [
-        (fused(given), exact(given.double())),
-        (fused.gelu(given, "none"), exact.gelu(given.double(), "none")),
-        (fused.gelu(given, "tanh"), exact.gelu(given.double(), "tanh")),
-        (fused.add(given, others), exact.add(given.double(), others.double())),
-    ]
+    found = fused(given)
 
-    for found, expected in pairs:
-        assert found.dtype == torch.bfloat16
-        # One rounding to the eight bits of bfloat16.
-        torch.testing.assert_close(found.double(), expected, rtol=2**-8, atol=1e-3)
-
-
-@here
-def test_the_added_rows_are_not_changed() -> None:
-    fused, _ = _maps(32, 32)
-    others = _random(5, 32).bfloat16()
-    before = others.clone()
-
-    fused.add(_random(5, 32).bfloat16(), others)
-
-    assert torch.equal(others, before)
+    assert found.dtype == torch.bfloat16
+    # One rounding to the eight bits of bfloat16.
+    torch.testing.assert_close(found.double(), exact(given.double()), rtol=2**-8, atol=1e-3)
 
 
 @pytest.mark.parametrize(

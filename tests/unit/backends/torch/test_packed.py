@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from embedder.backends.torch import packed
+from embedder.backends.torch import onednn_attention
 from embedder.backends.torch.embeddings import token_positions
 from embedder.backends.torch.packed import PackedForward
 from embedder.backends.torch.relative_positions import relative_position_buckets
@@ -44,7 +44,7 @@ def test_long_and_short_inputs_of_a_batch_are_accurate_in_bfloat16(
     name: str, model_of: WriteModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Inputs above the limit are computed by another kernel."""
-    monkeypatch.setattr(packed, "MAX_TOKENS", 8)
+    monkeypatch.setattr(onednn_attention, "MAX_TOKENS", 8)
     files = open_files(model_of(name))
     tokens = TokenBatch.of([list(range(4, 4 + length)) for length in (1, 7, 8, 9, 10, 10, 36)])
     exact, narrow = (
