@@ -53,11 +53,12 @@ wheel: install  ## Run the unit tests against the installed wheel, outside the c
 
 faults: install  ## Kill, damage and stress index, cache and service (takes long)
 	FUZZ_S=60 TEST_KILLS=20 TEST_SERVICES=1 INDEX_KILLS=200 INDEX_STOPS=50 INDEX_DAMAGES=400 INDEX_STRESS_S=60 \
-		INDEX_MACHINE_EXAMPLES=400 TEST_EXAMPLES=8 \
+		INDEX_MACHINE_EXAMPLES=400 TEST_EXAMPLES=8 EMBED_ROWS=200000 \
 		$(BIN)/pytest --timeout=0 tests/unit/index/faults/test_kill.py \
 		tests/unit/index/faults/database/test_stopped_server.py tests/unit/index/test_index_machine.py \
 		tests/unit/index/test_replica_machine.py tests/unit/index/search/test_stress.py \
 		tests/unit/index/storage/sqlite/test_damaged_file.py \
+		tests/unit/deployments/commands/embed/test_killed.py \
 		tests/unit/cache/test_killed.py tests/unit/deployments/operations/test_reembedding_crashes.py \
 		tests/unit/inference/test_pool_machine.py tests/cluster/test_faults.py tests/cluster/test_cache_faults.py tests/cluster/test_haproxy.py \
 		tests/cluster/test_index_faults.py tests/cluster/test_two_services.py tests/cluster/test_service_choice.py \

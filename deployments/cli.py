@@ -11,7 +11,6 @@ from deployments.commands import (
     cache,
     config,
     deploy,
-    embed,
     key,
     models,
     reference,
@@ -19,6 +18,7 @@ from deployments.commands import (
     status,
     stop,
 )
+from deployments.commands.embed import command as embed
 from deployments.commands.index import command as index
 from deployments.commands.monitor import command as monitor
 from deployments.commands.plan import command as plan

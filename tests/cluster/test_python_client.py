@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
+import orjson
 
 from embedder_client import Client, InvalidRequest
 from tests.cluster.service import ROOT, RunningService
@@ -39,3 +41,18 @@ def test_many_texts_are_embedded_in_order_and_a_refused_one_is_named(
     assert np.allclose(many[7], alone, atol=1e-2)
     assert np.array_equal(many[:50], many[50:100])
     assert position == 333
+
+
+def test_the_command_embeds_a_file_by_the_service(service: RunningService, tmp_path: Path) -> None:
+    source, output = tmp_path / "in.txt", tmp_path / "out.jsonl"
+    source.write_text("hello world\n\nanother text\n")
+    command = [sys.executable, "-m", "deployments.cli", "embed", "--url", service.url]
+    files = ["--input", str(source), "--output", str(output)]
+    done = subprocess.run([*command, *files], capture_output=True, text=True, cwd=ROOT)
+
+    rows = [orjson.loads(line) for line in output.read_bytes().splitlines()]
+    assert done.returncode == 3, done.stderr
+    assert done.stdout == f"2 vectors are in {output}\n"
+    assert done.stderr == f"1 rows have none: {output}.failed.jsonl\n"
+    assert [row["text"] for row in rows] == ["hello world", "another text"]
+    assert len(rows[0]["embedding"]) == 384

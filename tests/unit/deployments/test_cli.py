@@ -37,6 +37,39 @@ def test_embed_reads_stdin_without_text_arguments(
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
+def test_embed_writes_the_rows_of_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, output = tmp_path / "in.csv", tmp_path / "out.jsonl"
+    source.write_text("id,body\n1,hello world\n2,\n3,another\n")
+    command = ["embed", "--input", str(source), "--column", "body", "--output", str(output)]
+
+    assert main([*command, "--keep", "id", "--json", "--set", "batching.autotune_s=0"]) == 3
+    rows = [orjson.loads(line) for line in output.read_bytes().splitlines()]
+    failures = orjson.loads((tmp_path / "out.jsonl.failed.jsonl").read_bytes())
+    printed = orjson.loads(capsys.readouterr().out)
+    assert [row["id"] for row in rows] == ["1", "3"]
+    np.testing.assert_allclose(rows[0]["embedding"][:3], [-0.0345, 0.0310, 0.0067], atol=1e-3)
+    assert (failures["row"], failures["error"]) == (1, "has a field 'body' that is empty")
+    assert (printed["rows"], printed["failed"], printed["resumed"]) == (2, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--input", "in.csv"], "'--input' needs --output"),
+        (["text", "--output", "out.npy"], "'--output' needs --input"),
+        (["--input", "in.doc", "--output", "out.npy"], "in.doc has no suffix of a known format"),
+        (["--input", "in.csv", "--output", "out.doc"], "out.doc has none of the suffixes"),
+    ],
+)
+def test_embed_checks_its_files_before_a_model_is_loaded(
+    arguments: list[str], problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["embed", *arguments]) == 1
+    assert problem in capsys.readouterr().err
+
+
 def test_embed_takes_settings_from_arguments_before_those_of_a_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,1 @@
+"""``embedder embed``: vectors of texts, and of files that are too large for one run."""
