@@ -73,12 +73,12 @@ def test_a_killed_run_of_the_command_gives_the_vectors_of_an_uninterrupted_one(
             length = 3 + row % 15
             file.write(f"{row} " + " ".join(words[(row + at) % 14] for at in range(length)) + "\n")
     whole, output = tmp_path / "whole.npy", tmp_path / "out.npy"
-    command = [sys.executable, "-m", "deployments.cli", "embed", "--input", source, "--output"]
-    subprocess.run([*command, whole], check=True)
+    command = [sys.executable, "-m", "deployments.cli", "embed", "--input", str(source), "--output"]
+    subprocess.run([*command, str(whole)], check=True)
     for killed in range(3):
-        process = subprocess.Popen([*command, output])
+        process = subprocess.Popen([*command, str(output)])
         _kill(process, tmp_path / "out.npy.parts", ROWS // 4096 * (killed + 1) // 4)
-    subprocess.run([*command, output], check=True)
+    subprocess.run([*command, str(output)], check=True)
 
     expected, found = np.load(whole), np.load(output)
     assert found.shape == expected.shape == (ROWS, 384)
