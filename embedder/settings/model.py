@@ -68,8 +68,10 @@ class ModelSettings(Settings):
 class BackendSettings(Settings):
     """The backend that computes the model, its device and its number format."""
 
-    name: Literal["auto", "torch", "onnx"] = Field(
-        "auto", description="auto: torch if it supports the architecture, else onnx"
+    name: Literal["auto", "torch", "onnx", "openvino"] = Field(
+        "auto",
+        description="auto: torch if it supports the architecture, else onnx; on a CPU openvino "
+        "if it is installed and was measured to be faster",
     )
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     dtype: Literal["auto"] | DtypeName = Field(

@@ -11,7 +11,7 @@ import torch
 from embedder.backends.torch.backend import TorchBackend
 from embedder.backends.torch.packed import PackedForward
 from embedder.core.errors import ModelDrift
-from embedder.inference.backend import load_backend
+from embedder.inference.backend.load import load_backend
 from embedder.inference.loading import load_model
 from embedder.models.catalogue import find_row
 from embedder.models.catalogue_row import CatalogueRow, GoldenVector
@@ -28,7 +28,9 @@ FILES = ModelFiles.open(SETTINGS.model)
 
 @pytest.fixture(scope="module", params=["float32", "bfloat16"])
 def backend(request: pytest.FixtureRequest) -> TorchBackend:
-    settings = BackendSettings.model_validate({"dtype": request.param, "device": "cpu"})
+    settings = BackendSettings.model_validate(
+        {"name": "torch", "dtype": request.param, "device": "cpu"}
+    )
     backend = load_backend(FILES, settings)
     assert isinstance(backend, TorchBackend)
     return backend

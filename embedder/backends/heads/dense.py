@@ -52,7 +52,10 @@ class DenseHead:
         ``lengths`` is int64[n]; both are on the head's device.
         """
         pooled = [pool(hidden, lengths) for pool in self._pools]
-        rows = pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=1)
+        return self.project(pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=1))
+
+    def project(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return float32[n, width] of pooled rows, float32[n, poolings × hidden_width]."""
         for layer, activation in self._layers:
             rows = activation(layer(rows))
         return rows

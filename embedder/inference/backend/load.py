@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from collections.abc import Sequence
 
 from embedder.backends.protocol import Backend
 from embedder.core.errors import MissingExtra, UnsupportedModel
@@ -14,6 +15,10 @@ from embedder.models.files import ModelFiles
 from embedder.settings.model import BackendSettings
 
 logger = logging.getLogger(__name__)
+
+_ONNX = ("onnxruntime", "onnx")
+_OPENVINO = ("openvino",)
+"""The packages that each backend needs."""
 
 
 def load_backend(files: ModelFiles, settings: BackendSettings) -> Backend:
@@ -26,11 +31,13 @@ def load_backend(files: ModelFiles, settings: BackendSettings) -> Backend:
     """
     if settings.name == "onnx":
         return _load_onnx(files, settings, "backend.name 'onnx'")
+    if settings.name == "openvino":
+        return _load_openvino(files, settings)
     if settings.name == "auto" and settings.dtype == "int8":
         backend = _load_onnx(files, settings, "backend.dtype 'int8'")
         return _with_note(backend, "onnx: torch does not compute int8 here")
     try:
-        return _load_torch(files, settings)
+        return _load_fastest(files, settings)
     except UnsupportedModel as error:
         if settings.name == "torch" or not _has_usable_graph(files):
             raise
@@ -41,6 +48,19 @@ def load_backend(files: ModelFiles, settings: BackendSettings) -> Backend:
         return _with_note(_load_onnx(files, settings, "backend.name"), note)
 
 
+def _load_fastest(files: ModelFiles, settings: BackendSettings) -> Backend:
+    """Load a model in torch, or in OpenVINO if that computes it faster here."""
+    if settings.name == "auto" and _missing_package(_OPENVINO) is None:
+        from embedder.inference.backend.selection import candidates, choose
+
+        loaders = {"torch": _load_torch, "openvino": _load_openvino}
+        if len(names := candidates(files, settings)) > 1:
+            choice = choose(files, settings, {name: loaders[name] for name in names})
+            chosen = settings.model_copy(update={"name": choice.backend, "dtype": choice.dtype})
+            return _with_note(loaders[choice.backend](files, chosen), choice.note)
+    return _load_torch(files, settings)
+
+
 def _load_torch(files: ModelFiles, settings: BackendSettings) -> Backend:
     from embedder.backends.torch.backend import TorchBackend
 
@@ -48,7 +68,7 @@ def _load_torch(files: ModelFiles, settings: BackendSettings) -> Backend:
 
 
 def _load_onnx(files: ModelFiles, settings: BackendSettings, setting: str) -> Backend:
-    if (package := _missing_package()) is not None:
+    if (package := _missing_package(_ONNX)) is not None:
         raise MissingExtra(setting, package, "onnx")
     from embedder.backends.onnx_backend import OnnxBackend
 
@@ -56,18 +76,25 @@ def _load_onnx(files: ModelFiles, settings: BackendSettings, setting: str) -> Ba
     return backend
 
 
+def _load_openvino(files: ModelFiles, settings: BackendSettings) -> Backend:
+    if (package := _missing_package(_OPENVINO)) is not None:
+        raise MissingExtra("backend.name 'openvino'", package, "openvino")
+    from embedder.backends.openvino.backend import OpenVinoBackend
+
+    return OpenVinoBackend.load(files, settings)
+
+
 def _has_usable_graph(files: ModelFiles) -> bool:
     """Return whether a model ships an ONNX graph of vectors and the packages that run it."""
-    if files.layout.classifier is not None or _missing_package() is not None:
+    if files.layout.classifier is not None or _missing_package(_ONNX) is not None:
         return False
     from embedder.backends.onnx_bundled_graph import bundled_graph
 
     return bundled_graph(files) is not None
 
 
-def _missing_package() -> str | None:
-    """Return the first missing package that the ONNX backend needs, else None."""
-    needed = ("onnxruntime", "onnx")
+def _missing_package(needed: Sequence[str]) -> str | None:
+    """Return the first missing package, else None."""
     return next((name for name in needed if importlib.util.find_spec(name) is None), None)
 
 

@@ -15,7 +15,7 @@ from embedder.backends.protocol import Backend
 from embedder.core.errors import ConfigurationError, MissingExtra, UnsupportedModel
 from embedder.core.outputs import OutputKind
 from embedder.core.types import Rows, TokenBatch, Vectors
-from embedder.inference.backend import load_backend
+from embedder.inference.backend.load import load_backend
 from embedder.models.files import ModelFiles
 from embedder.settings.model import BackendSettings
 from tests.tiny_models import write_layout, write_tiny_bert

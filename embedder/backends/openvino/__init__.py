@@ -1,0 +1,1 @@
+"""The backend that computes dense vectors with OpenVINO on a CPU."""
