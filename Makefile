@@ -10,7 +10,7 @@ BIN := .venv/bin
 # image sets this variable, each would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install serve deploy test coverage stores wheel monitor monitoring faults fuzz drill clients check cluster kubernetes image nodes bench overload clean
+.PHONY: help install serve deploy test unit service coverage stores wheel monitor monitoring faults fuzz drill clients check cluster kubernetes image nodes bench overload clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,9 +38,14 @@ monitor: install  ## Run Prometheus beside the service of `make serve` (on PORT)
 
 UNIT := --numprocesses=logical --maxprocesses=4 --dist=worksteal tests/unit
 
-# The unit tests share the cores; a cluster needs them all for itself.
-test: install  ## Run every test
-	$(BIN)/pytest $(UNIT)
+# With --jobs=2 both run at once: the tests of the service wait for half of their time.
+test: unit service  ## Run every test
+
+# Gives way to the service, whose tests have bounds.
+unit: install  ## Run the unit tests
+	nice $(BIN)/pytest $(UNIT)
+
+service: install  ## Run the tests of the service, and those of the graph in one process
 	$(BIN)/pytest --ignore=tests/unit --ignore=tests/nodes
 
 # The other tests run most of the code in processes that are not measured. A target of its own, because

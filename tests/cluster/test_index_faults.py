@@ -24,8 +24,11 @@ from tests.cluster.service import READY_S, RunningService, write_config
 KILLS = int(os.environ.get("TEST_KILLS", "1"))
 WRITERS = 3
 SEARCHERS = 2
-BETWEEN_KILLS_S = (1.0, 4.0)
+BETWEEN_KILLS_S = (1.0, 4.0) if "TEST_KILLS" in os.environ else (0.5, 1.5)
 """From the first answer after a kill to the next kill, at random in between."""
+
+ANSWERED = 20 * KILLS
+"""The load ends after more writes and more searches than this have been answered."""
 
 BACK_S = 20.0
 SHARD = "VectorIndex-0"
@@ -50,8 +53,6 @@ async def test_nothing_is_lost_doubled_or_undeleted_when_the_index_is_killed(
     assert again == {}, "the outcome of an unanswered write does not change later"
     assert load.problems == []
     assert len(set(victims)) == KILLS, "each kill hit another replica"
-    assert load.answered > 20 * KILLS
-    assert load.searches > 20 * KILLS
     assert load.oracle.certain() > len(ANCHORS)
     assert load.worst_gap_s < BACK_S
 
@@ -67,6 +68,8 @@ async def _under_load(service: RunningService, load: Load) -> list[int]:
         await asyncio.sleep(source.uniform(*BETWEEN_KILLS_S))
         victims.append(await _kill(service, load))
     await asyncio.sleep(BETWEEN_KILLS_S[1])
+    while min(load.answered, load.searches) <= ANSWERED:  # noqa: ASYNC110 - counted while it runs
+        await asyncio.sleep(0.05)
     stop.set()
     await asyncio.gather(*tasks)
     return victims
