@@ -45,7 +45,7 @@ test: unit service  ## Run every test
 unit: install  ## Run the unit tests
 	nice $(BIN)/pytest $(UNIT)
 
-service: install  ## Run the tests of the service, and those of the graph in one process
+service: install $(CLIENTS)  ## Run the tests of the service, and those of the graph in one process
 	$(BIN)/pytest --ignore=tests/unit --ignore=tests/nodes
 
 # The other tests run most of the code in processes that are not measured. A target of its own, because
