@@ -102,13 +102,16 @@ def write_colbert(folder: Path, **metadata: object) -> Path:
     return folder
 
 
-def write_bge_m3(folder: Path, *, seed: int = 3) -> Path:
-    """Write an XLM-R with three heads as BGE-M3 has them, as safetensors; return its directory."""
+def write_bge_m3(folder: Path, *, seed: int = 3, **numbers: object) -> Path:
+    """Write an XLM-R with three heads as BGE-M3 has them, as safetensors; return its directory.
+
+    ``numbers`` replace those of its configuration.
+    """
     import torch
     from safetensors.torch import save_file
     from transformers import AutoModel
 
-    _write_transformer(folder, "xlm-roberta", AutoModel)
+    _write_transformer(folder, "xlm-roberta", AutoModel, **numbers)
     random = torch.Generator().manual_seed(seed)
     for name, rows in (("sparse_linear", 1), ("colbert_linear", 32)):
         head = {"weight": torch.randn(rows, 32, generator=random), "bias": torch.rand(rows)}

@@ -9,10 +9,14 @@ import pytest
 
 from embedder.core.errors import Overloaded
 from embedder.pipeline.reservations import MAX_RETRY_AFTER_S
+from tests.unit.examples import TIMES
 from tests.unit.pipeline.simulated_stages import Ingress, Request
 from tests.unit.pipeline.simulation import Simulation
 from tests.unit.pipeline.test_bursts import RATE, Client, gives_up, openai, plain
 from tests.unit.pipeline.test_simulation import never, once
+
+COUNTS = [2, 8] if TIMES > 1 else [8]
+"""The numbers of ingresses at which a burst arrives; with 2 by `make faults` only."""
 
 BEGIN, END = 5.0, 20.0
 """Seconds of overload."""
@@ -133,7 +137,7 @@ def seconds(simulation: Simulation) -> float:
 
 
 @pytest.mark.parametrize("client", [openai, plain])
-@pytest.mark.parametrize("ingresses", [2, 8])
+@pytest.mark.parametrize("ingresses", COUNTS)
 @pytest.mark.parametrize(
     ("calls", "tokens", "texts"), [(50, 640, 64), (200, 640, 64), (50, 512, 1), (200, 80, 8)]
 )
@@ -145,7 +149,7 @@ def test_a_burst_takes_no_longer_than_at_one_ingress(
     assert seconds(burst(ingresses, client, calls, tokens, texts)) <= 1.15 * one
 
 
-@pytest.mark.parametrize("ingresses", [2, 8])
+@pytest.mark.parametrize("ingresses", COUNTS)
 @pytest.mark.parametrize(("calls", "tokens", "texts"), [(200, 640, 64), (50, 512, 1), (200, 80, 8)])
 def test_idle_ingresses_admit_no_more_of_a_burst_than_one(
     ingresses: int, calls: int, tokens: int, texts: int

@@ -28,8 +28,8 @@ def _write_tiny_roberta(directory: Path) -> Path:
     """Write an encoder whose positions depend on which ids are padding."""
     from transformers import RobertaConfig, RobertaModel
 
-    kept = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers")
-    config = {key: BERT_CONFIG[key] for key in kept}
+    kept = ("hidden_size", "intermediate_size", "num_attention_heads")
+    config = {**{key: BERT_CONFIG[key] for key in kept}, "num_hidden_layers": 1}
     torch.manual_seed(7)
     model = RobertaModel(
         RobertaConfig(**config, vocab_size=len(VOCABULARY), max_position_embeddings=40),
