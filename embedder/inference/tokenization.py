@@ -28,11 +28,7 @@ from embedder.inference.tokenizer.multi_vector import (
 )
 from embedder.inference.tokenizer.pairs import PairTokenizer
 from embedder.inference.tokenizer.special_tokens import SpecialTokens
-from embedder.inference.tokenizer.truncation_window import (
-    CHARACTERS_PER_TOKEN,
-    tokenizes_words_independently,
-    truncation_window,
-)
+from embedder.inference.tokenizer.truncation_window import CHARACTERS_PER_TOKEN, TruncationWindows
 
 _LARGEST_ID = 2**32 - 1
 
@@ -68,7 +64,7 @@ class FastTokenizer:
         rust.no_truncation()
         self.max_tokens = max_tokens
         self._special_tokens = SpecialTokens.of(rust)
-        self._words_are_independent = tokenizes_words_independently(rust)
+        self._truncation_windows = TruncationWindows(rust)
         # Truncation is state of the Rust object, so each truncation mode has its own object.
         self._by_truncate = {Truncate.NONE: rust}
         for truncate, direction in ((Truncate.END, "right"), (Truncate.START, "left")):
@@ -161,13 +157,10 @@ class FastTokenizer:
         return encodings
 
     def _window(self, text: str, truncate: Truncate) -> str | None:
-        if (
-            truncate is Truncate.NONE
-            or not self._words_are_independent
-            or isinstance(text, PromptedText)
-        ):
+        if truncate is Truncate.NONE or isinstance(text, PromptedText):
             return None
-        return truncation_window(text, self.max_tokens, from_end=truncate is Truncate.START)
+        from_end = truncate is Truncate.START
+        return self._truncation_windows.cut(text, self.max_tokens, from_end=from_end)
 
     def tokenize_with_offsets(
         self, texts: Sequence[str], *, add_special_tokens: bool = True

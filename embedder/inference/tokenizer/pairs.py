@@ -14,10 +14,7 @@ from embedder.core.errors import BackendFailure, ConfigurationError
 from embedder.core.pairs import Pair, PairRow
 from embedder.core.types import TokenRow, Truncate
 from embedder.inference.tokenizer.special_tokens import PairTemplate, longest_first
-from embedder.inference.tokenizer.truncation_window import (
-    tokenizes_words_independently,
-    truncation_window,
-)
+from embedder.inference.tokenizer.truncation_window import TruncationWindows
 
 
 class PairTokenizer:
@@ -40,7 +37,7 @@ class PairTokenizer:
         self._template = template
         self._rust = rust
         self._max_tokens = max_tokens
-        self._words_are_independent = tokenizes_words_independently(rust)
+        self._truncation_windows = TruncationWindows(rust)
 
     def encode(self, pairs: Sequence[Pair], truncate: Truncate) -> list[tuple[PairRow, bool]]:
         """Return the tokens of every pair, and whether it was truncated.
@@ -84,9 +81,10 @@ class PairTokenizer:
         return () if window not in cut or enough else (window,)
 
     def _window(self, text: str, truncate: Truncate) -> str | None:
-        if truncate is Truncate.NONE or not self._words_are_independent:
+        if truncate is Truncate.NONE:
             return None
-        return truncation_window(text, self._max_tokens, from_end=truncate is Truncate.START)
+        from_end = truncate is Truncate.START
+        return self._truncation_windows.cut(text, self._max_tokens, from_end=from_end)
 
     def _of(self, texts: Iterable[str]) -> list[TokenRow]:
         """Return the ids of texts without special tokens."""
