@@ -5,12 +5,11 @@ from __future__ import annotations
 import platform
 from datetime import date
 from importlib.metadata import version
-from pathlib import Path
 
 import torch
 
 from deployments.operations.service_cost import measure_service
-from embedder.measurements.host import available_bytes, usable_cores
+from embedder.measurements.host import available_bytes, hardware_name, usable_cores
 from embedder.planning.calibration import Calibration
 from embedder.planning.encoder_speed import measure_encoder
 from embedder.settings.model import EmbedderSettings
@@ -37,13 +36,3 @@ def calibrate(settings: EmbedderSettings, hardware: str | None = None) -> Calibr
         encoder=encoder,
         service=measure_service(settings),
     )
-
-
-def hardware_name(device: str, processors: Path = Path("/proc/cpuinfo")) -> str:
-    """Return the name of the GPU, or of the processor."""
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    for line in processors.read_text().splitlines() if processors.is_file() else []:
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

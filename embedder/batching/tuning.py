@@ -20,6 +20,8 @@ T = TypeVar("T")
 TOLERANCE = 0.95
 """The share of the best throughput that is enough: smaller batches have less latency."""
 
+_NO_MEMORY = "does not fit into memory"
+
 RUNS = 3
 """Runs for one point of the curve: one warms up, the faster one of the others counts.
 
@@ -54,6 +56,11 @@ class Tuning:
         """Return the measured throughput of the chosen budget; 0.0 if none was measured."""
         rates = [one.tokens_per_s for one in self.curve if one.tokens == self.max_tokens]
         return rates[0] if rates else 0.0
+
+    @property
+    def ended_by_memory(self) -> bool:
+        """Return whether memory held no larger batch, so that none was measured."""
+        return self.reason.endswith(_NO_MEMORY)
 
 
 def choose_budget(curve: Sequence[Measurement], tolerance: float = TOLERANCE) -> int:
@@ -159,7 +166,7 @@ class _Benchmark:
             return _memory_reason(point.tokens)
 
     def _run_s(self, tokens: int) -> float:
-        batch = _batch(tokens, self._longest)
+        batch = tuning_batch(tokens, self._longest)
         started = self._clock()
         self._run(batch)
         seconds = self._clock() - started
@@ -167,7 +174,7 @@ class _Benchmark:
         return seconds
 
 
-def _batch(tokens: int, longest: int) -> TokenBatch:
+def tuning_batch(tokens: int, longest: int) -> TokenBatch:
     """Return a batch of ``tokens`` tokens in as few inputs as possible, of similar lengths."""
     count = -(-tokens // longest)
     lengths = np.full(count, tokens // count, np.int32)
@@ -176,7 +183,7 @@ def _batch(tokens: int, longest: int) -> TokenBatch:
 
 
 def _memory_reason(tokens: int) -> str:
-    return f"a batch of {tokens:,} tokens does not fit into memory"
+    return f"a batch of {tokens:,} tokens {_NO_MEMORY}"
 
 
 def _doubling(low: int, high: int) -> Iterator[int]:

@@ -8,20 +8,29 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
 
+from embedder.backends.derived_files import cache_folder
 from embedder.backends.protocol import Backend
-from embedder.batching.tuning import Tuning, tune
-from embedder.core.errors import BackendFailure, ConfigurationError
+from embedder.batching.tuning import Tuning, tune, tuning_batch
+from embedder.core.errors import BackendFailure, ConfigurationError, OutOfMemory
 from embedder.core.types import ModelInfo, TokenBatch
 from embedder.inference.backend.load import load_backend
 from embedder.inference.memory import BOUNDS, batch_bytes
 from embedder.inference.selftest import check_golden_vectors
+from embedder.inference.stored_tuning import shared_tuning
 from embedder.inference.tokenization import FastTokenizer
 from embedder.inference.tokenizer.multi_vector import MultiVectorInputs
-from embedder.measurements.host import available_bytes, return_freed_memory
+from embedder.measurements.host import (
+    available_bytes,
+    hardware_name,
+    return_freed_memory,
+    usable_cores,
+)
 from embedder.models.files import ModelFiles
 from embedder.models.model_size import ModelShape
-from embedder.settings.model import BatchSettings, EmbedderSettings
+from embedder.settings.model import BackendSettings, BatchSettings, EmbedderSettings
 
 TUNING_INPUT_TOKENS = 64
 """Tokens of an input while the batch budget is measured: about the length of common texts."""
@@ -74,7 +83,7 @@ def load_model(settings: EmbedderSettings) -> LoadedBackend:
     digest = files.digest  # verified before any computation with the weights
     backend = _load_warm_backend(files, settings)
     check_golden_vectors(files, backend, load_tokenizer(files))
-    tuning = _tune(files, backend, settings.batching)
+    tuning = _tune(files, backend, settings)
     info = _describe(files, digest, backend, tuning, settings.batching)
     return_freed_memory()
     logger.info(
@@ -101,23 +110,42 @@ def _load_warm_backend(files: ModelFiles, settings: EmbedderSettings) -> Backend
     return backend
 
 
-def _tune(files: ModelFiles, backend: Backend, batching: BatchSettings) -> Tuning | None:
-    """Measure the batch budget, unless the settings fix it or turn measuring off."""
+def _tune(files: ModelFiles, backend: Backend, settings: EmbedderSettings) -> Tuning | None:
+    """Find the batch budget, unless the settings fix it or turn measuring off."""
+    batching = settings.batching
     if batching.max_tokens is not None or batching.autotune_s == 0:
         return None
-    kind = backend.device.partition(":")[0]
+    bounds = BOUNDS[backend.device.partition(":")[0]]
+    longest = min(TUNING_INPUT_TOKENS, files.max_tokens)
+
+    def run(tokens: TokenBatch) -> object:
+        return backend.compute(tokens, backend.outputs)
 
     def fits(tokens: int) -> bool:
         needed = batch_bytes(ModelShape.of(files.config), backend.dtype, tokens)
         return needed < available_bytes(backend.device)
 
-    return tune(
-        lambda tokens: backend.compute(tokens, backend.outputs),
-        BOUNDS[kind],
-        longest=min(TUNING_INPUT_TOKENS, files.max_tokens),
-        seconds=batching.autotune_s,
-        fits=fits,
-    )
+    def works(tokens: int) -> bool:
+        if not fits(tokens):
+            return False
+        try:
+            run(tuning_batch(tokens, longest))
+        except OutOfMemory:
+            return False
+        return True
+
+    measure = partial(tune, run, bounds, longest=longest, seconds=batching.autotune_s, fits=fits)
+    if not settings.backend.shared_weights:
+        return measure()
+    facts = (*_facts(files, backend, settings.backend), bounds, longest, batching.autotune_s)
+    return shared_tuning(cache_folder(settings.backend.cache_dir, "tuning"), facts, measure, works)
+
+
+def _facts(files: ModelFiles, backend: Backend, settings: BackendSettings) -> tuple[object, ...]:
+    """Return what the speed of a backend depends on, apart from the batches."""
+    machine = (hardware_name(backend.device), usable_cores(), settings.threads)
+    model = (files.digest, files.config_digest, backend.name, backend.dtype)
+    return *map(version, ("embedder", "torch")), *machine, *model
 
 
 def _describe(

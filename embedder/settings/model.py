@@ -88,8 +88,8 @@ class BackendSettings(Settings):
     )
     shared_weights: bool | None = Field(
         None,
-        description="processes on CPUs of one node map the same files of weights into memory; "
-        "None: those of a service do",
+        description="processes on CPUs of one node map the same files of weights into memory, and "
+        "use the batch budget that one of them measured; None: those of a service do",
     )
 
 

@@ -12,6 +12,7 @@ from embedder.core.errors import ConfigurationError, WeightsMismatch
 from embedder.inference.loading import load_model
 from embedder.inference.memory import BOUNDS
 from embedder.settings.model import (
+    BackendSettings,
     BatchSettings,
     EmbedderSettings,
     ModelSettings,
@@ -157,6 +158,23 @@ def test_measuring_stops_at_the_available_memory(
     assert tuning is not None
     assert tuning.max_tokens <= 1024
     assert max(sum(map(len, batch)) for batch in device.batches) <= 1024
+
+
+def test_processes_of_a_service_measure_once(
+    directory: Path, device: Described, tmp_path: Path
+) -> None:
+    shared = BackendSettings(shared_weights=True, cache_dir=str(tmp_path / "cache"))
+    service = settings(directory, SHORT).model_copy(update={"backend": shared})
+    first = load_model(service)
+    computed = len(device.batches)
+    second = load_model(service)
+
+    assert second.tuning == first.tuning is not None
+    # The second process computes the first batch of a load and one of the budget.
+    assert len(device.batches) == computed + 2
+    device.dtype = "bfloat16"
+    load_model(service)
+    assert len(device.batches) > computed + 4
 
 
 def test_a_configured_budget_is_used_without_measuring(directory: Path, device: Described) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from embedder.measurements.host import available_bytes, usable_cores
+from embedder.measurements.host import available_bytes, hardware_name, usable_cores
 
 GIB = 2**30
 
@@ -151,3 +151,11 @@ print(before - resident())
 
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 50 * 2**20, "of the 200 MB that were freed"
+
+
+def test_a_processor_is_named_as_the_system_does(tmp_path: Path) -> None:
+    processors = tmp_path / "cpuinfo"
+    processors.write_text("processor\t: 0\nmodel name\t: AMD EPYC 9754\n\nprocessor\t: 1\n")
+
+    assert hardware_name("cpu", processors) == "AMD EPYC 9754"
+    assert hardware_name("cpu", tmp_path / "missing") != ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from deployments.operations import calibrating
@@ -21,11 +19,3 @@ def test_both_measurements_become_one_calibration(monkeypatch: pytest.MonkeyPatc
     assert calibration.hardware == "a rack server"
     assert calibration.cores >= 1
     assert set(calibration.versions) == {"python", "embedder", "ray", "torch"}
-
-
-def test_a_processor_is_named_as_the_system_does(tmp_path: Path) -> None:
-    processors = tmp_path / "cpuinfo"
-    processors.write_text("processor\t: 0\nmodel name\t: AMD EPYC 9754\n\nprocessor\t: 1\n")
-
-    assert calibrating.hardware_name("cpu", processors) == "AMD EPYC 9754"
-    assert calibrating.hardware_name("cpu", tmp_path / "missing") != ""
