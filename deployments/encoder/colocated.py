@@ -20,7 +20,7 @@ from embedder.core.errors import ConfigurationError, DeadlineExceeded
 from embedder.core.protocols import Encoding
 from embedder.core.types import Encoded, ModelInfo, Priority, TokenBatch
 from embedder.inference.device_thread import device_thread
-from embedder.inference.loading import load_model
+from embedder.inference.loading import LoadedBackend, load_model
 from embedder.inference.local import LocalEncoder
 from embedder.settings.model import ModelSettings
 
@@ -35,6 +35,16 @@ class RemoteStage(Encoding, Protocol):
         """Return whether nothing waits or runs."""
 
 
+def load_unmeasured(settings: ServeSettings, model: ModelSettings) -> LoadedBackend:
+    """Load a model without measuring its batch limit.
+
+    Raises:
+        ConfigurationError: the model cannot be loaded here.
+    """
+    batching = settings.batching.model_copy(update={"autotune_s": 0})
+    return load_model(settings.model_copy(update={"model": model, "batching": batching}))
+
+
 class ColocatedEncoder:
     """Encodes the batches of its placement by ``local``, and the others by ``remote``."""
 
@@ -44,19 +54,20 @@ class ColocatedEncoder:
         self._takes_all = placement == "colocated"
 
     @classmethod
-    def load(
-        cls, remote: RemoteStage, settings: ServeSettings, model: ModelSettings, info: ModelInfo
+    def of(
+        cls, remote: RemoteStage, loaded: LoadedBackend, settings: ServeSettings, info: ModelInfo
     ) -> ColocatedEncoder:
-        """Load a model that encoder replicas have loaded as ``info``.
+        """Encode with a model of this process that encoder replicas have loaded as ``info``.
 
         Raises:
             ConfigurationError: it may compute other vectors than the encoder replicas.
         """
-        # The batch limit was measured by the encoder replicas.
-        batching = settings.batching.model_copy(update={"max_tokens": info.max_batch_tokens})
-        loaded = load_model(settings.model_copy(update={"model": model, "batching": batching}))
         if problem := difference(SAME_BITS, loaded.info, info):
             raise ConfigurationError(problem)
+        # The batch limit was measured by the encoder replicas.
+        limit = info.max_batch_tokens
+        loaded = replace(loaded, info=replace(loaded.info, max_batch_tokens=limit))
+        batching = settings.batching.model_copy(update={"max_tokens": limit})
         local = LocalEncoder(loaded, batching, device_thread(low_priority=True))
         return cls(remote, local, settings.encoder.placement)
 

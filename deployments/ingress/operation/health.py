@@ -48,7 +48,7 @@ async def ready(
 ) -> Response:
     """Answer 200 if every required capability can be used, else 503.
 
-    All probes within a second share one call to each stage.
+    Probes share one call to each stage for `KEEP_S` of `deployments.ingress.service.readiness`.
     """
     readiness = await service.readiness()
     is_ready = readiness.has(require)

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from deployments.encoder.colocated import ColocatedEncoder
+from deployments.encoder.colocated import ColocatedEncoder, load_unmeasured
 from deployments.encoder.pooled import PooledEncoder
 from deployments.encoder.remote_pool import RemotePool
 from deployments.ingress.service.caches import IngressCaches
 from deployments.rpc.handle_client import Handle
-from deployments.settings.placement import Placement
 from deployments.settings.service import ServeSettings
 from deployments.tokenizer.client import RemoteTokenizer
 from deployments.tokenizer.colocated import ColocatedTokenizer
@@ -67,16 +66,19 @@ class Connector:
         settings = self.settings
         deadline = Deadline.after(settings.load_timeout_s)
         encoder = PooledEncoder(self.pools, settings, model)
-        info = await encoder.connect(deadline)
+        here = self._encodes_here(model)
+        # This process loads the model while the replicas do.
+        info, loaded = await asyncio.gather(
+            encoder.connect(deadline),
+            _colocated(partial(load_unmeasured, settings, model) if here else None),
+        )
         tokenizer = RemoteTokenizer(self.tokenizer, settings.tokenizer, model, settings.batching)
-        here = model.pinned and info.device == "cpu" and not settings.encoder.pools
-        where = settings.encoder.placement if here else "remote"
+        tokenizes_here = settings.tokenizer.placement != "remote"
+        load_tokenizer = partial(ColocatedTokenizer.load, tokenizer, settings, model, info)
+        of_loaded = loaded and partial(ColocatedEncoder.of, encoder, loaded, settings, info)
         colocated_tokenizer, colocated_encoder = await asyncio.gather(
-            _colocated(
-                settings.tokenizer.placement,
-                partial(ColocatedTokenizer.load, tokenizer, settings, model, info),
-            ),
-            _colocated(where, partial(ColocatedEncoder.load, encoder, settings, model, info)),
+            _colocated(load_tokenizer if tokenizes_here else None),
+            _colocated(of_loaded if info.device == "cpu" else None),
         )
         # Not through the pipeline, where the cache or a colocated stage may answer.
         await tokenizer.tokenize(["ready"], truncate=Truncate.END, deadline=deadline)
@@ -99,6 +101,12 @@ class Connector:
             colocated_encoder,
         )
 
+    def _encodes_here(self, model: ModelSettings) -> bool:
+        """Return whether this ingress encodes with a model, unless its replicas have a GPU."""
+        encoder = self.settings.encoder
+        is_local = encoder.placement != "remote" and encoder.hardware != "gpu"
+        return is_local and model.pinned and not encoder.pools
+
     def _pipeline(self, info: ModelInfo, stages: Stages) -> Pipeline:
         limits = self.settings.limits
         return Pipeline(
@@ -110,12 +118,12 @@ class Connector:
         )
 
 
-async def _colocated(placement: Placement, load: Callable[[], StageT]) -> StageT | None:
-    """Load a colocated stage in a thread; return None if the placement is remote.
+async def _colocated(load: Callable[[], StageT] | None) -> StageT | None:
+    """Load a colocated stage in a thread; return None if there is none.
 
     Return None also if the stage cannot be loaded, because its deployment does the same work.
     """
-    if placement == "remote":
+    if load is None:
         return None
     try:
         return await asyncio.to_thread(load)

@@ -1,6 +1,6 @@
 """Which capabilities of the service can be used, for load balancers and operators.
 
-All probes within a second share one call to each stage, which takes constant time. A stage that
+Probes share one call to each stage for `KEEP_S`, which takes constant time. A stage that
 hangs is found and restarted by Serve's own health checks.
 """
 
@@ -24,8 +24,8 @@ from embedder.core.deadline import Deadline
 from embedder.core.errors import ConfigurationError, DeadlineExceeded, EmbedderError, Unavailable
 from embedder.index.contract.health import IndexHealth
 
-KEEP_S = 1.0
-"""Seconds for which the states of the stages are reused."""
+KEEP_S, KEEP_UNREADY_S = 1.0, 0.25
+"""Seconds for which the states of the stages are reused; the second, while one is not ready."""
 
 STAGE_TIMEOUT_S = 5.0
 """Seconds that one stage may take to answer."""
@@ -80,7 +80,7 @@ class Readiness:
 
 
 class StageProbe:
-    """Reads the states of all stages, once for all probes within `KEEP_S`."""
+    """Reads the states of all stages, once for all probes within a time."""
 
     def __init__(self, handles: Handles, pools: Sequence[RemotePool]) -> None:
         self._stages = handles.clients()
@@ -90,12 +90,12 @@ class StageProbe:
             **dict.fromkeys(handles.indexes, "health"),
         }
         self._probing: asyncio.Task[dict[str, StageState]] | None = None
-        self._answered_s = 0.0
+        self._reused_until_s = 0.0
 
     async def states(self) -> Mapping[str, StageState]:
-        """Return the state of every stage, at most `KEEP_S` old."""
+        """Return the state of every stage, at most `KEEP_S` old, or `KEEP_UNREADY_S`."""
         probing = self._probing
-        if probing is None or (probing.done() and time.monotonic() - self._answered_s >= KEEP_S):
+        if probing is None or (probing.done() and time.monotonic() >= self._reused_until_s):
             self._probing = probing = asyncio.get_running_loop().create_task(self._probe_all())
         # Shielded, so that a cancelled probe does not cancel the shared calls.
         return await asyncio.shield(probing)
@@ -104,7 +104,8 @@ class StageProbe:
         states = await asyncio.gather(
             *(self._read(name, method) for name, method in self._methods.items())
         )
-        self._answered_s = time.monotonic()
+        kept_s = KEEP_S if all(state is READY for state in states) else KEEP_UNREADY_S
+        self._reused_until_s = time.monotonic() + kept_s
         return dict(zip(self._methods, states, strict=True))
 
     async def _read(self, name: str, method: str) -> StageState:

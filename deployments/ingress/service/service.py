@@ -143,7 +143,7 @@ class Service(ModelCalls):
         ]
 
     async def readiness(self) -> Readiness:
-        """Return which capabilities can be used; stages are called at most once a second."""
+        """Return which capabilities can be used; probes share calls to the stages."""
         states = await self._probe.states()
         default = self.models.state(None)
         pools = [one.deployment for one in self.encoder_pools if one.serves(default.settings)]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from deployments.encoder import colocated
-from deployments.encoder.colocated import ColocatedEncoder
+from deployments.encoder.colocated import ColocatedEncoder, load_unmeasured
 from deployments.settings.placement import Placement
 from deployments.settings.service import ServeSettings
 from embedder.batching.packing import Budget
@@ -144,18 +144,19 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[EmbedderSettings]:
 
 
 def _load(info: ModelInfo) -> ColocatedEncoder:
-    stage = Device(2.0).encoder
-    return ColocatedEncoder.load(stage, ServeSettings(), ModelSettings(alias="prod"), info)
+    settings = ServeSettings()
+    loaded = load_unmeasured(settings, ModelSettings(alias="prod"))
+    return ColocatedEncoder.of(Device(2.0).encoder, loaded, settings, info)
 
 
 def test_an_encoder_of_the_same_model_is_loaded_with_the_budget_of_its_replicas(
     asked: list[EmbedderSettings],
 ) -> None:
-    encoder = _load(MODEL)
+    encoder = _load(replace(MODEL, max_batch_tokens=4321))
 
-    assert encoder.stats.budget_tokens == MODEL.max_batch_tokens
+    assert encoder.stats.budget_tokens == 4321
     assert asked[0].model.alias == "prod"
-    assert asked[0].batching.max_tokens == MODEL.max_batch_tokens
+    assert asked[0].batching.autotune_s == 0
 
 
 @pytest.mark.parametrize(

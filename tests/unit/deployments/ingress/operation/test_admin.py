@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from deployments.encoder.colocated import ColocatedEncoder
+from deployments.ingress.service import connection
 from deployments.ingress.service.numeric_work import LARGE
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
@@ -158,10 +159,11 @@ async def test_batches_of_the_ingress_are_reported(monkeypatch: pytest.MonkeyPat
     async def run(tokens: TokenBatch, context: BatchContext) -> Encoded:
         return Encoded(np.ones((len(tokens), MODEL.width), np.float32), 0.0, 0.0)
 
-    def load(remote: BatchingEncoder, *_: object) -> ColocatedEncoder:
+    def of(remote: BatchingEncoder, *_: object) -> ColocatedEncoder:
         return ColocatedEncoder(remote, BatchingEncoder(run, budget=Budget(64)), "colocated")
 
-    monkeypatch.setattr(ColocatedEncoder, "load", load)
+    monkeypatch.setattr(connection, "load_unmeasured", lambda *_: "loaded")
+    monkeypatch.setattr(ColocatedEncoder, "of", of)
     service = FakeService(encoder={"placement": "colocated"})
     await service.post_texts("a", "b")
     await service.post_texts("c")

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deployments.ingress.service.readiness import KEEP_S, Capability
+from deployments.ingress.service.readiness import KEEP_S, KEEP_UNREADY_S, Capability
 from embedder.cache.store.circuit_breaker import FAILURES
 from embedder.core.errors import ModelNotFound, StageUnavailable
 from embedder.index.contract.health import IndexHealth
@@ -198,6 +198,21 @@ async def test_probes_within_a_second_share_one_call_to_each_stage(
 
     assert states == [{200}, {200}, {503}]
     assert Counter(asked) == dict.fromkeys(("tokenizer", "encoder", "cache", "index"), 2)
+
+
+async def test_a_stage_that_is_not_ready_is_asked_again_sooner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service = await _connected()
+    service.handles["tokenizer"].fault = ValueError("gone")
+    clock = VirtualTime(monkeypatch)
+    statuses = [(await _get("/readyz", service)).status_code]
+    service.handles["tokenizer"].fault = None
+    for seconds in (KEEP_UNREADY_S * 0.9, KEEP_UNREADY_S * 0.2):
+        clock.stand_still(seconds)
+        statuses.append((await _get("/readyz", service)).status_code)
+
+    assert statuses == [503, 503, 200]
 
 
 async def test_a_cancelled_probe_does_not_cancel_the_shared_call() -> None:

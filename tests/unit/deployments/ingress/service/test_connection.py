@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 
 import pytest
 
-from deployments.encoder.colocated import ColocatedEncoder
+from deployments.ingress.service import connection
 from deployments.tokenizer.colocated import ColocatedTokenizer
 from embedder.batching.stages import BatchingEncoder
 from embedder.core.deadline import NEVER
@@ -24,20 +25,20 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Fail every load of a colocated stage, and return those that were tried."""
     tried: list[str] = []
 
-    def fail(remote: object, *_: object) -> None:
-        tried.append(type(remote).__name__)
+    def fail(stage: str, *_: object) -> None:
+        tried.append(stage)
         raise OSError("no such disk")
 
-    monkeypatch.setattr(ColocatedTokenizer, "load", fail)
-    monkeypatch.setattr(ColocatedEncoder, "load", fail)
+    monkeypatch.setattr(ColocatedTokenizer, "load", partial(fail, "tokenizer"))
+    monkeypatch.setattr(connection, "load_unmeasured", partial(fail, "encoder"))
     return tried
 
 
 async def test_nothing_is_loaded_if_both_stages_are_remote(loads: list[str]) -> None:
-    connection = await FakeService().models.get()
+    served = await FakeService().models.get()
 
     assert loads == []
-    assert (connection.colocated_tokenizer, connection.colocated_encoder) == (None, None)
+    assert (served.colocated_tokenizer, served.colocated_encoder) == (None, None)
 
 
 @pytest.mark.parametrize("placement", ["auto", "colocated"])
@@ -49,7 +50,7 @@ async def test_without_a_colocated_stage_its_deployment_has_all_calls_and_the_lo
     with caplog.at_level(logging.WARNING, "ray.serve"):
         response = await service.post_texts("aab")
 
-    assert sorted(loads) == ["PooledEncoder", "RemoteTokenizer"]
+    assert sorted(loads) == ["encoder", "tokenizer"]
     assert response.status_code == 200
     assert len(service.encoder.calls) == 1
     assert caplog.text.count("no such disk") == 2
@@ -63,7 +64,26 @@ async def test_a_model_that_is_not_pinned_is_encoded_by_its_replicas_alone(
     for name in (None, "other"):
         await service.models.get(name)
 
-    assert loads == ["PooledEncoder"]
+    assert loads == ["encoder"]
+
+
+async def test_a_model_is_loaded_here_while_its_replicas_load_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service = FakeService(encoder={"placement": "auto"})
+    service.encoder.releases["all-MiniLM-L6-v2"] = release = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(
+        connection, "load_unmeasured", lambda *_: loop.call_soon_threadsafe(release.set)
+    )
+
+    assert (await service.models.get()).info.name == "all-MiniLM-L6-v2"
+
+
+async def test_a_model_is_not_loaded_here_if_its_replicas_need_a_gpu(loads: list[str]) -> None:
+    await FakeService(encoder={"placement": "auto", "hardware": "gpu"}).models.get()
+
+    assert loads == []
 
 
 async def test_no_call_of_a_connection_has_more_than_max_items_inputs() -> None:
