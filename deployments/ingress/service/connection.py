@@ -75,10 +75,12 @@ class Connector:
         tokenizer = RemoteTokenizer(self.tokenizer, settings.tokenizer, model, settings.batching)
         tokenizes_here = settings.tokenizer.placement != "remote"
         load_tokenizer = partial(ColocatedTokenizer.load, tokenizer, settings, model, info)
-        of_loaded = loaded and partial(ColocatedEncoder.of, encoder, loaded, settings, info)
+        use_loaded = None
+        if loaded is not None and info.device == "cpu":
+            use_loaded = partial(ColocatedEncoder.of, encoder, loaded, settings, info)
         colocated_tokenizer, colocated_encoder = await asyncio.gather(
             _colocated(load_tokenizer if tokenizes_here else None),
-            _colocated(of_loaded if info.device == "cpu" else None),
+            _colocated(use_loaded),
         )
         # Not through the pipeline, where the cache or a colocated stage may answer.
         await tokenizer.tokenize(["ready"], truncate=Truncate.END, deadline=deadline)
