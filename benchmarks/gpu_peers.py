@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.gpu_models import POSITIONS, SHAPES, Model
+from benchmarks.gpu_models import POSITIONS, Model, shape_of
 from embedder.core.types import TokenBatch, Vectors
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
@@ -42,13 +43,7 @@ def peer_of(model: Model, dtype: torch.dtype) -> Peer:
 
 
 def _transformers(model: Model, dtype: torch.dtype) -> Callable[[Sequence[TokenBatch]], Vectors]:
-    from transformers import BertModel
-
-    config = type(model.eager.config)(**model.eager.config.to_dict())
-    config._attn_implementation = "sdpa"
-    narrow: Any = BertModel(config, add_pooling_layer=False).eval()
-    narrow.load_state_dict(model.eager.state_dict())
-    narrow.to(model.device, dtype)
+    narrow = model.narrowed(dtype)
 
     @torch.inference_mode()
     def encode(batches: Sequence[TokenBatch]) -> Vectors:
@@ -57,7 +52,7 @@ def _transformers(model: Model, dtype: torch.dtype) -> Callable[[Sequence[TokenB
             ids = torch.from_numpy(tokens.ids.astype(np.int64)).view(len(tokens), -1)
             ids = ids.to(model.device)
             hidden = narrow(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
-            found.append(hidden.float().mean(1).cpu().numpy())
+            found.append(model.pooled(hidden).cpu().numpy())
         return np.concatenate(found)
 
     return encode
@@ -91,7 +86,7 @@ def _write(model: Model, folder: Path) -> None:
     from transformers import PreTrainedTokenizerFast
 
     words = {word: at for at, word in enumerate(SPECIAL)}
-    words |= {str(at): at for at in range(len(SPECIAL), SHAPES[model.name]["words"])}
+    words |= {str(at): at for at in range(len(SPECIAL), shape_of(model.name)["words"])}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -102,6 +97,20 @@ def _write(model: Model, folder: Path) -> None:
         tokenizer_object=tokenizer, model_max_length=POSITIONS, **names
     ).save_pretrained(folder)
     model.eager.save_pretrained(folder)
+    if model.decodes:  # the default is the mean of all tokens
+        _write_last_token_pooling(folder, shape_of(model.name)["width"])
+
+
+def _write_last_token_pooling(folder: Path, width: int) -> None:
+    kinds = {"": "Transformer", "1_Pooling": "Pooling"}
+    modules = [
+        {"idx": at, "name": str(at), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for at, (path, kind) in enumerate(kinds.items())
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling").mkdir()
+    pooling = {"word_embedding_dimension": width, "pooling_mode": "lasttoken"}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
 
 
 def _text(ids: list[int]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -31,9 +31,12 @@ from embedder.backends.checkpoint import custom_code_error
 from embedder.backends.grouping import Group, attended_rows, group_by_length
 from embedder.core.errors import UnsupportedModel
 from embedder.core.types import TokenBatch
-from embedder.models.files import ModelFiles
 from embedder.models.tokenizer.token_types import TokenTypes
 from embedder.models.tokenizer.transformers_tokenizer import silenced
+
+if TYPE_CHECKING:
+    # The GPU benchmark runs where pydantic is not installed.
+    from embedder.models.files import ModelFiles
 
 _ENCODERS = {
     "t5": T5EncoderModel,
