@@ -6,19 +6,19 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tokenizers import AddedToken, Tokenizer
-from transformers import AutoTokenizer
 
 from embedder.core.errors import UnsupportedModel
 from embedder.inference.loading import load_tokenizer
 from embedder.models.tokenizer import transformers_tokenizer
 from tests.tiny_models import VOCABULARY, write_json, write_tiny_bert
 from tests.unit.backends.parity import assert_same, load, open_files, our_vectors, reference_vectors
+from tests.unit.models.tokenizer.token_ids import our_ids, reference_ids
 
 TEXTS = ["Some words", "CAFÉ ete", "a東京b", "a b [MASK] c <ent> d", "abc " * 30]
 CUT = ["a b", "abc " * 30 + "Some words"]
@@ -54,20 +54,6 @@ def _change(model: Path, change: Any) -> None:
     rust.save(str(model / "tokenizer.json"))
 
 
-def _ids(model: Path, texts: Sequence[str]) -> list[list[int]]:
-    files = open_files(model)
-    found = load_tokenizer(files).encode(texts, truncate=files.tokenizer_files.truncation)
-    return [row.tolist() for row in found.tokens.rows()]
-
-
-def _reference_ids(model: Path, texts: Sequence[str]) -> list[list[int]]:
-    """Return the ids of transformers, whose tokenizer sentence-transformers uses."""
-    reference = AutoTokenizer.from_pretrained(model, local_files_only=True)
-    length = open_files(model).max_tokens
-    ids: list[list[int]] = reference(texts, truncation=True, max_length=length)["input_ids"]
-    return ids
-
-
 @pytest.mark.parametrize("named", ["BertTokenizer", "BertTokenizerFast", None])
 @pytest.mark.parametrize(
     "stated",
@@ -93,7 +79,7 @@ def test_the_configuration_of_a_bert_tokenizer_is_applied(
         model, tokenizer_config={**stated, **({"tokenizer_class": named} if named else {})}
     )
 
-    assert _ids(model, TEXTS) == _reference_ids(model, TEXTS)
+    assert our_ids(model, TEXTS) == reference_ids(model, TEXTS)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +98,7 @@ def test_the_configuration_of_a_generic_tokenizer_is_applied(
     generic = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"}
     _write_files(model, tokenizer_config={**generic, **stated})
 
-    assert _ids(model, TEXTS) == _reference_ids(model, TEXTS)
+    assert our_ids(model, TEXTS) == reference_ids(model, TEXTS)
 
 
 def test_special_tokens_from_the_special_tokens_map_are_special(model: Path) -> None:
@@ -164,7 +150,7 @@ def test_truncation_on_the_left_equals_the_reference(
     found = load_tokenizer(files).encode(CUT, truncate=files.tokenizer_files.truncation)
 
     assert found.truncated.tolist() == [False, True]
-    assert _ids(model, CUT) == _reference_ids(model, CUT)
+    assert our_ids(model, CUT) == reference_ids(model, CUT)
 
 
 def test_an_unknown_truncation_side_is_refused(model: Path) -> None:

@@ -6,7 +6,6 @@ import asyncio
 from typing import Annotated, Any
 
 import httpx
-import orjson
 import pytest
 from fastapi import Path
 from pydantic import BaseModel
@@ -198,53 +197,6 @@ async def test_an_unknown_route_and_an_unknown_method_have_different_codes() -> 
     assert "GET /nowhere" in message(missing)
     assert refusal(wrong) == (405, "method_not_allowed", None)
     assert wrong.headers["allow"] == "POST"
-
-
-@every_class
-def test_errors_in_the_shape_of_tei_have_its_codes(kind: type[EmbedderError]) -> None:
-    response = error_response(sample(kind), ErrorShape.TEI)
-    body = orjson.loads(response.body)
-
-    assert response.status_code == STATUSES[kind].tei_http
-    assert body.keys() == {"error", "error_type"}
-    assert body["error_type"] == STATUSES[kind].tei_kind
-    if response.status_code == 424:
-        assert "secret" not in body["error"]
-
-
-@every_class
-@pytest.mark.parametrize(
-    ("shape", "name"), [(ErrorShape.COHERE, "message"), (ErrorShape.JINA, "detail")]
-)
-def test_errors_in_the_shapes_of_cohere_and_jina_have_a_message_and_the_usual_status(
-    kind: type[EmbedderError], shape: ErrorShape, name: str
-) -> None:
-    response = error_response(sample(kind), shape, "r-1")
-    usual = error_response(sample(kind), ErrorShape.OPENAI, "r-1")
-
-    assert (response.status_code, response.headers.get("retry-after")) == (
-        usual.status_code,
-        usual.headers.get("retry-after"),
-    )
-    assert orjson.loads(response.body) == {name: orjson.loads(usual.body)["error"]["message"]}
-
-
-@pytest.mark.parametrize(
-    ("kind", "status", "type_"),
-    [
-        (errors.InvalidInput, 422, "Validation"),
-        (errors.LimitExceeded, 422, "Validation"),
-        (http_errors.EmptyInput, 400, "Empty"),
-        (errors.Overloaded, 429, "Overloaded"),
-        (errors.StageUnavailable, 503, "Unhealthy"),
-        (errors.BackendFailure, 424, "Backend"),
-        (http_errors.BodyTooLarge, 413, "Validation"),
-    ],
-)
-def test_the_codes_of_text_embeddings_inference_are_kept(
-    kind: type[EmbedderError], status: int, type_: str
-) -> None:
-    assert (STATUSES[kind].tei_http, STATUSES[kind].tei_kind) == (status, type_)
 
 
 def test_a_header_tells_whether_to_retry(raised: Raised) -> None:
