@@ -111,8 +111,10 @@ class RequestMiddleware:
         path, prefix = scope["path"], scope.get("root_path", "")
         if prefix:
             path, prefix = strip_prefix(path, prefix)
+        began = time.monotonic()
         return RequestContext(
-            Deadline.after(self._limits.request_timeout_s),
+            Deadline(began + self._limits.request_timeout_s),
+            began=began,
             method=scope["method"],
             path=path,
             query=scope.get("query_string", b""),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -56,34 +57,39 @@ async def create_embeddings(
         check_quantizable(dtype, body.normalize)
     options, limits = body.options(), service.settings.limits
     kind = negotiate(context.headers.get(b"accept", b""))
-    if body.chunking is not None:
-        check_format(kind)
     connection = await service.models.get(body.model, context.deadline, task=Task.EMBED)
     chunked = None
     if body.chunking is not None:
+        check_format(kind)
         chunked = await chunked_inputs(body, body.chunking, connection, limits, context)
     inputs = body.input if chunked is None else chunked.inputs
     if kind is Format.NDJSON:
         embed = partial(service.embed, options=options, deadline=context.deadline, model=body.model)
         wanted = streams.Request(embed, inputs, context.deadline, limits.max_inputs)
         return await _stream(wanted, body, chunked, context)
-    component = component_bytes(dtype, kind, encoding)
-    size = VectorsSize("input", len(inputs), component)
+    size = VectorsSize("input", len(inputs), component_bytes(dtype, kind, encoding))
     with chunked.naming() if chunked else nullcontext():
         check_size("input", size.bytes(body.dimensions or connection.info.width), limits)
         work = connection.pipeline.embed(inputs, options, context.deadline)
         answer = await service.counted(connection, options.priority, work)
-    vectors = answer.vectors if dtype is OutputDtype.FLOAT32 else quantize(answer.vectors, dtype)
+    if dtype is not OutputDtype.FLOAT32:
+        answer = replace(answer, vectors=quantize(answer.vectors, dtype))
     if kind is Format.JSON:
-        data = _data(vectors, encoding)
-        data = data if chunked is None else chunked.add_fields(data)
-        model = body.model or answer.model
-        content = list_content(model, int(answer.token_counts.sum()), data=data)
-        response = await json_response(content, answer.vectors.size * component)
+        response = await _json(answer, body, chunked, answer.vectors.size * size.component)
     else:
-        response = binary_response(vectors, kind)
+        response = binary_response(answer.vectors, kind)
     response.raw_headers += timing_headers(answer)
     return response
+
+
+async def _json(
+    answer: Embeddings, body: EmbeddingsRequest, chunked: ChunkedInputs | None, size: float
+) -> Response:
+    """Return the response in JSON, which has about ``size`` bytes."""
+    data = _data(answer.vectors, body.encoding_format)
+    data = data if chunked is None else chunked.add_fields(data)
+    model = body.model or answer.model
+    return await json_response(list_content(model, int(answer.token_counts.sum()), data=data), size)
 
 
 async def _stream(
