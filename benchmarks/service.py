@@ -16,10 +16,13 @@ from unittest import mock
 
 import yaml
 
+from benchmarks.bench.noop import APPLICATION
 from deployments.launch.child_process import launched
+from deployments.launch.service_process import ServiceProcess
 from tests.ports import free_port
 
 READY_S = 300.0
+ROOT = Path(__file__).parents[1]
 
 
 @contextmanager
@@ -37,6 +40,28 @@ def measured_service(url: str | None, config: Path) -> Iterator[str]:
         with mock.patch.dict(os.environ, variable), launched(config, port=free_port()) as launch:
             launch.wait_until_ready(READY_S, lambda missing: None)
             yield launch.url
+
+
+@contextmanager
+def service_with_noop(config: Path) -> Iterator[ServiceProcess]:
+    """Start a service of ``config`` whose data goes with it, and a no-op beside it.
+
+    Raises:
+        ConfigurationError: the configuration cannot work, or the service is not ready in time.
+    """
+    document = yaml.safe_load(config.read_text("utf-8"))
+    document["applications"].append(APPLICATION)
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    with tempfile.TemporaryDirectory(prefix="embedder-data-") as folder:
+        changed = Path(folder, "serve_config.yaml")
+        changed.write_text(yaml.safe_dump(document), "utf-8")
+        variables = {
+            "EMBEDDER_DATA_DIRECTORY": str(Path(folder, "data")),
+            "PYTHONPATH": os.pathsep.join(paths),  # the processes of Ray import the no-op
+        }
+        with mock.patch.dict(os.environ, variables), launched(changed, port=free_port()) as launch:
+            launch.wait_until_ready(READY_S, lambda missing: None)
+            yield launch
 
 
 @contextmanager

@@ -20,9 +20,10 @@ from typing import Any
 from benchmarks.bench.client import MODEL
 from benchmarks.bench.figures import Figures
 from benchmarks.bench.lines import STOP_S, LineProcess, NotMeasured, last_words
-from benchmarks.bench.results import EMBEDDER, INFINITY, ONNX, SERVICE, ST
+from benchmarks.bench.noop import PREFIX
+from benchmarks.bench.results import EMBEDDER, INFINITY, INFINITY_ONNX, ONNX, SERVICE, ST
 from benchmarks.bench.vectors import DIRECT, of_base64, over_http
-from benchmarks.service import measured_service
+from benchmarks.service import service_with_noop
 from embedder.core.errors import ConfigurationError
 from embedder.core.types import Vectors
 from tests.ports import free_port
@@ -82,11 +83,17 @@ class Encoder:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A contender over HTTP; ``noop`` is the cheapest path that it answers."""
+    """A contender over HTTP; ``noop`` is the cheapest path that it answers.
+
+    ``like_cached`` is the path of a no-op beside it; ``processes`` returns the ids of its
+    processes, None where its processor time is not measured.
+    """
 
     url: str
     path: str
     noop: str
+    like_cached: str | None = None
+    processes: Callable[[], list[int]] | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def vectors(self, texts: list[str]) -> Vectors:
@@ -108,7 +115,9 @@ def start(name: str, setting: Setting) -> AbstractContextManager[Contender]:
         NotMeasured: when entered, if it cannot be started.
     """
     if name == INFINITY:
-        return _infinity(setting)
+        return _infinity(name, setting, setting.model)
+    if name == INFINITY_ONNX:
+        return _infinity(name, setting, _exported(setting), *("--engine", "optimum"))
     if name == SERVICE:
         return _service(setting)
     command = {
@@ -130,20 +139,51 @@ def _encoder(log: Path, command: Callable[[], list[str]]) -> Iterator[Encoder]:
 @contextmanager
 def _service(setting: Setting) -> Iterator[Server]:
     try:
-        with measured_service(None, setting.config) as url:
-            yield Server(url, "/v1/embeddings", "/healthz")
+        with service_with_noop(setting.config) as launch:
+            yield Server(
+                launch.url,
+                "/v1/embeddings",
+                "/healthz",
+                f"{PREFIX}/v1/embeddings",
+                launch.service.processes,
+            )
     except ConfigurationError as error:
         raise NotMeasured(str(error).splitlines()[-1]) from error
 
 
+def _exported(setting: Setting) -> Path:
+    """Return a folder with the model and its export to ONNX, which sentence-transformers makes.
+
+    Raises:
+        NotMeasured: it cannot be made.
+    """
+    folder, log = setting.logs.parent / "exported", setting.logs / "export.log"
+    if not (folder / "onnx" / "model.onnx").exists():
+        with log.open("wb") as output:
+            command = [_python(ST), "-c", _EXPORT, str(setting.model), str(folder)]
+            done = subprocess.run(
+                command, stdout=output, stderr=output, env=os.environ | OFFLINE, check=False
+            )
+        if done.returncode:
+            raise NotMeasured(f"no export to ONNX: {last_words(log)}")
+    return folder
+
+
+_EXPORT = """
+import sys, sentence_transformers
+model = sentence_transformers.SentenceTransformer(sys.argv[1], backend="onnx", device="cpu")
+model.save_pretrained(sys.argv[2])
+"""
+
+
 @contextmanager
-def _infinity(setting: Setting) -> Iterator[Server]:
-    port, log = free_port(), setting.logs / f"{INFINITY}.log"
+def _infinity(name: str, setting: Setting, model: Path, *engine: str) -> Iterator[Server]:
+    port, log = free_port(), setting.logs / f"{name}.log"
     command = [
         *(str(Path(_python(INFINITY)).with_name("infinity_emb")), "v2"),
-        *("--model-id", str(setting.model), "--served-model-name", MODEL),
+        *("--model-id", str(model), "--served-model-name", MODEL),
         *("--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"),
-        *("--device", "cpu", "--engine", "torch", "--no-bettertransformer"),
+        *("--device", "cpu", "--no-bettertransformer", *(engine or ("--engine", "torch"))),
     ]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=os.environ | OFFLINE)

@@ -30,6 +30,8 @@ class Figures:
     """How late requests were sent: no small part of the latency where the machine is too busy."""
 
     offered_per_s: float | None = None
+    outside_ms: float | None = None
+    """The processor time of the service in ms a text, except for the computation of the model."""
 
     @property
     def errors(self) -> int:

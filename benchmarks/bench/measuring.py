@@ -21,7 +21,17 @@ from benchmarks.bench.figures import Figures
 from benchmarks.bench.inputs import Inputs, Kind
 from benchmarks.bench.lines import NotMeasured
 from benchmarks.bench.options import Options
-from benchmarks.bench.plan import BULK, CACHED, CLOSED, LOADS, NOOP, SENTENCES, SINGLE, open_name
+from benchmarks.bench.plan import (
+    BULK,
+    CACHED,
+    CLOSED,
+    LIKE_CACHED,
+    LOADS,
+    NOOP,
+    SENTENCES,
+    SINGLE,
+    open_name,
+)
 from benchmarks.bench.results import CONTENDERS, EMBEDDER, SERVERS, SERVICE, ST, Results
 from benchmarks.bench.sending import Sender
 from benchmarks.bench.vectors import nearness
@@ -111,8 +121,10 @@ class Bench:
             work = partial(self.sender.closed, name, server, loop)
             self._turn(name, loop.name, work, self.inputs.pool)
         self._turn(name, NOOP, partial(self.sender.noop, server))
-        if name == SERVICE:  # the peer has no cache
+        if server.like_cached is not None:  # the peers have no cache
             self._turn(name, CACHED, partial(self.sender.cached, server, self.inputs.pool))
+            work = partial(self.sender.like_cached, server, self.inputs.pool)
+            self._turn(name, LIKE_CACHED, work)
 
     def _open(self, name: str, server: Server, load: float) -> Figures:
         rows = (self.results.find(name, loop.name) for loop in SINGLE)

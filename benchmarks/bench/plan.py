@@ -8,6 +8,8 @@ SENTENCES = "in process, sentences"
 MIXED = "in process, mixed"
 CACHED = "HTTP, cached texts, c=32"
 NOOP = "HTTP, no-op, c=32"
+LIKE_CACHED = "HTTP, no-op like cached, c=32"
+"""A no-op of the same route, body and size of the response as a cached text."""
 CACHED_CLIENTS = 32
 CACHED_TEXTS = 256
 

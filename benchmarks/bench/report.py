@@ -16,7 +16,7 @@ from benchmarks.bench.targets import Verdict
 
 _HEAD = (
     f"{'':36}{'contender':27}{'per s':>8}{'spread':>14}{'ceiling':>8}{'bare':>6}"
-    f"{'p50':>8}{'p95':>8}{'p99':>8}  {'errors':13}{'client':>6}{'late':>7}"
+    f"{'p50':>8}{'p95':>8}{'p99':>8}  {'errors':13}{'client':>6}{'late':>7}{'cpu':>7}"
     f"  {'cosine least, mean':19}  targets"
 )
 
@@ -26,7 +26,8 @@ def table(results: Results, verdicts: Sequence[Verdict]) -> str:
 
     ``ceiling`` is the share of the machine's own matrix products, ``bare`` that of the bare
     encoder's rate, ``client`` the load generator's share of a core, ``late`` the p99 of how late it
-    sent, in milliseconds as all latencies are.
+    sent, in milliseconds as all latencies are, and ``cpu`` the processor time of the service in
+    milliseconds a text, without the computation of the model.
     """
     lines, shown = [_HEAD], ""
     for row in results:
@@ -97,7 +98,8 @@ def _cells(row: Row, results: Results, verdicts: Sequence[Verdict]) -> str:
         f"{_number(median(row.share), 8, 2)}{_number(median(row.of_bare), 6, 2)}"
         f"{''.join(_number(value, 8, 1) for value in latencies)}  {errors:13}"
         f"{_number(row.median('client_cpu'), 6, 2)}"
-        f"{_number(row.median('client_late_p99_ms'), 7, 1)}  {near:19}  {targets}{stopped}"
+        f"{_number(row.median('client_late_p99_ms'), 7, 1)}"
+        f"{_number(row.median('outside_ms'), 7, 3)}  {near:19}  {targets}{stopped}"
     )
 
 

@@ -11,6 +11,7 @@ from benchmarks.bench.figures import Figures
 ST = "sentence-transformers"
 ONNX = "sentence-transformers-onnx"
 INFINITY = "infinity"
+INFINITY_ONNX = "infinity-onnx"
 EMBEDDER = "embedder"
 SERVICE = "service"
 
@@ -19,10 +20,12 @@ CONTENDERS = {
     ONNX: "sentence-transformers, ONNX Runtime, float32, in process",
     EMBEDDER: "this project's encoder in process, no cache",
     INFINITY: "infinity over HTTP, its torch engine",
+    INFINITY_ONNX: "infinity over HTTP, its optimum engine (ONNX Runtime)",
     SERVICE: "this project's whole graph over HTTP",
 }
 
-SERVERS = (SERVICE, INFINITY)
+PEER_SERVERS = (INFINITY, INFINITY_ONNX)
+SERVERS = (SERVICE, *PEER_SERVERS)
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ Counts the texts that each server has seen, so that none of its caches can have 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from benchmarks.arrivals import arrivals
@@ -18,6 +18,7 @@ from benchmarks.bench.lines import LineProcess, NotMeasured
 from benchmarks.bench.loads import TIMEOUT_S
 from benchmarks.bench.options import Options
 from benchmarks.bench.plan import CACHED_CLIENTS, CACHED_TEXTS, Closed
+from benchmarks.bench.processor import core_seconds, difference, outside
 
 WARM_S = 1.0
 """Seconds of every closed loop before its window opens, so that all clients are served."""
@@ -56,7 +57,7 @@ class Sender:
         due = arrivals(rate_per_s, self._options.open_s, self._options.seed)
         supply = self._supply(name)
         load = self._load(server, supply.offer(len(due)), due=due)
-        return self._send(load, supply)
+        return self._send(load, server, supply)
 
     def cached(self, server: Server, kind: Kind) -> Figures:
         """Let clients send the same few texts again and again.
@@ -71,7 +72,17 @@ class Sender:
             seconds=self._options.seconds,
             again=True,
         )
-        return self._send(load)
+        return self._send(load, server)
+
+    def like_cached(self, server: Server, kind: Kind) -> Figures:
+        """Let clients send the same texts to a no-op that answers with as many bytes.
+
+        Raises:
+            NotMeasured: no request was answered with 200.
+        """
+        assert server.like_cached is not None
+        noop = replace(server, path=server.like_cached)
+        return self.cached(noop, kind)
 
     def noop(self, server: Server) -> Figures:
         """Let clients request the cheapest answer that there is.
@@ -87,13 +98,13 @@ class Sender:
             warm_s=WARM_S,
             seconds=self._options.seconds,
         )
-        return self._send(load)
+        return self._send(load, server)
 
     def _closed(self, name: str, server: Server, loop: Closed, seconds: float) -> Figures:
         supply = self._supply(name)
         texts = supply.offer(int(MOST_TEXTS_PER_S * (WARM_S + seconds)))
         load = self._load(server, texts, clients=loop.clients, size=loop.size, seconds=seconds)
-        return self._send(load, supply)
+        return self._send(load, server, supply)
 
     def _load(self, server: Server, texts: list[str], **shape: Any) -> Load:
         return Load(
@@ -105,8 +116,9 @@ class Sender:
             **shape,
         )
 
-    def _send(self, load: Load, supply: Supply | None = None) -> Figures:
+    def _send(self, load: Load, server: Server, supply: Supply | None = None) -> Figures:
         """Send a load; the texts that went with it are taken from the supply."""
+        began = {} if server.processes is None else core_seconds(server.processes())
         timeout_s = load.warm_s + load.seconds + self._options.open_s + 2 * TIMEOUT_S
         try:
             answer = self._client.ask(asdict(load), timeout_s=timeout_s)
@@ -116,6 +128,9 @@ class Sender:
         if supply is not None:
             supply.spent(int(answer["sent"]) * load.size)
         figures = Figures(**answer["figures"])
+        if server.processes is not None and answer["sent"]:
+            taken = outside(difference(began, core_seconds(server.processes())))
+            figures = replace(figures, outside_ms=1000 * taken / (answer["sent"] * load.size))
         if "200" not in figures.statuses:
             raise NotMeasured(f"no request was answered with 200: {figures.statuses}")
         return figures

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, cast
 
 import pytest
@@ -85,7 +86,10 @@ def test_cached_texts_go_in_a_circle_and_a_no_op_has_none() -> None:
     sender.cached(SERVER, Kind("pool", POOL, 4.0))
     sender.noop(SERVER)
 
-    cached, noop = client.asked
+    sender.like_cached(replace(SERVER, like_cached="/noop"), Kind("pool", POOL, 4.0))
+
+    cached, noop, like_cached = client.asked
+    assert like_cached == {**cached, "path": "/noop"}
     assert (cached["again"], cached["texts"]) == (True, POOL)
     assert (noop["path"], noop["texts"]) == ("/healthz", [])
     assert cached["clients"] == noop["clients"] == CACHED_CLIENTS
@@ -99,3 +103,11 @@ def test_a_server_that_answers_nothing_with_200_is_not_measured() -> None:
 def test_a_load_generator_that_breaks_is_no_fault_of_the_server() -> None:
     with pytest.raises(RuntimeError, match="the load generator: it ended"):
         _sender(BrokenClient()).noop(SERVER)
+
+
+def test_the_processor_time_of_this_process_counts_as_outside_the_model() -> None:
+    server = replace(SERVER, processes=lambda: [os.getpid()])
+    figures = _sender(FakeClient()).noop(server)
+
+    assert figures.outside_ms is not None
+    assert figures.outside_ms >= 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.bench.plan import BULK, CACHED, MIXED, SENTENCES, SINGLE
-from benchmarks.bench.results import EMBEDDER, INFINITY, SERVICE, ST, Results
+from benchmarks.bench.results import EMBEDDER, INFINITY, INFINITY_ONNX, SERVICE, ST, Results
 from benchmarks.bench.targets import TARGETS, Target, Verdict, ratio, verdicts
 from tests.unit.benchmarks.bench.rows import add, full
 
@@ -54,14 +54,15 @@ def test_every_target_is_found_in_the_results_of_a_run() -> None:
 
     assert found == pytest.approx(
         {
-            (EMBEDDER, SENTENCES, 2.5): 3.5,
+            (EMBEDDER, SENTENCES, 4.5): 3.5,
             (EMBEDDER, SENTENCES, 0.7): 0.75,
             (EMBEDDER, MIXED, 0.6): 0.55,
-            (SERVICE, SINGLE[0].name, 0.5): 0.4,
-            (SERVICE, SINGLE[2].name, 4.0): 5.0,
-            (SERVICE, BULK.name, 4.0): 5.25,
+            (SERVICE, SINGLE[0].name, 0.35): 0.4,
+            (SERVICE, SINGLE[2].name, 5.0): 5.0,
+            (SERVICE, BULK.name, 5.0): 5.25,
+            (SERVICE, BULK.name, 0.25): 0.3,
             (SERVICE, BULK.name, 0.85): 0.9,
-            (SERVICE, CACHED, 0.6): 0.7,
+            (SERVICE, CACHED, 0.85): 0.875,
             (SERVICE, CACHED, 12.0): 14.0,
         }
     )
@@ -71,5 +72,17 @@ def test_targets_without_measurements_are_not_judged() -> None:
     assert [verdict.reached for verdict in verdicts(Results())] == [None] * len(TARGETS)
 
 
-def test_only_the_latency_has_an_upper_bound() -> None:
-    assert [target.unit for target in TARGETS if target.at_most] == [f"× {INFINITY}'s p50"]
+def test_only_the_latency_and_the_processor_time_have_upper_bounds() -> None:
+    assert [target.unit for target in TARGETS if target.at_most] == [
+        f"× {INFINITY}'s p50",
+        "ms a text outside the encoder",
+    ]
+
+
+def test_the_service_is_compared_with_the_better_engine_of_infinity_which_is_named() -> None:
+    results = full()
+    add(results, INFINITY_ONNX, SINGLE[2].name, 500.0, 1000.0)
+    (verdict,) = [one for one in verdicts(results) if one.target.measurement == SINGLE[2].name]
+
+    assert verdict.value == 0.5
+    assert verdict.text == "≥ 5 × infinity (infinity-onnx): 0.50 MISSED"
