@@ -59,7 +59,7 @@ def throughput(axes: Axes, results: Results) -> bool:
 def latency(axes: Axes, results: Results) -> bool:
     """Draw percentiles of the latency by the load of an open loop; say whether there are any."""
     drawn = False
-    for name, color in zip(SERVERS, ("tab:blue", "tab:orange"), strict=True):
+    for name, color in zip(SERVERS, ("tab:blue", "tab:orange", "tab:red"), strict=True):
         rows = _rows(results, name, [(load, open_name(load)) for load in LOADS])
         for figure, style in (("p50_ms", "-"), ("p95_ms", "--"), ("p99_ms", ":")):
             points = [(load, row.median(figure)) for load, row in rows]

@@ -60,7 +60,7 @@ class Sender:
         return self._send(load, server, supply)
 
     def cached(self, server: Server, kind: Kind) -> Figures:
-        """Let clients send the same few texts again and again.
+        """Let clients send the same few texts again and again, after they have been computed.
 
         Raises:
             NotMeasured: no request was answered with 200.
@@ -72,6 +72,7 @@ class Sender:
             seconds=self._options.seconds,
             again=True,
         )
+        self._send(replace(load, again=False, warm_s=0.0), server)
         return self._send(load, server)
 
     def like_cached(self, server: Server, kind: Kind) -> Figures:

@@ -8,8 +8,9 @@ WEIGHT = 0.1
 
 FIRST = 50
 """Number of first lookups that are always sent."""
-MANY = 8
-"""Number of keys from which on a lookup is always sent: it costs at most one text's embedding."""
+MANY, SAMPLE_OF_MANY = 8, 4
+"""Number of keys from which on one lookup in `SAMPLE_OF_MANY` is sent: more may be found at once,
+and a lookup costs as much as embedding one or two texts."""
 RARE = 0.02
 SAMPLE = 32
 """If fewer keys than `RARE` are found a lookup, send one lookup in `SAMPLE`, to notice changes."""
@@ -30,10 +31,10 @@ class HitRatio:
 
     def lookup_pays(self, keys: int) -> bool:
         """Decide whether to look up ``keys`` keys."""
-        if self._lookups < FIRST or keys >= MANY or self._ratio * keys >= RARE:
+        if self._lookups < FIRST or self._ratio * keys >= RARE:
             return True
-        self._skipped = (self._skipped + 1) % SAMPLE
-        return self._skipped == 0
+        self._skipped += 1
+        return self._skipped % (SAMPLE_OF_MANY if keys >= MANY else SAMPLE) == 0
 
     def learn(self, found: int, asked: int) -> None:
         """Record a lookup of at least one key."""

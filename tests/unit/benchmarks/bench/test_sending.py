@@ -88,7 +88,8 @@ def test_cached_texts_go_in_a_circle_and_a_no_op_has_none() -> None:
 
     sender.like_cached(replace(SERVER, like_cached="/noop"), Kind("pool", POOL, 4.0))
 
-    cached, noop, like_cached = client.asked
+    once, cached, noop, _, like_cached = client.asked
+    assert once == {**cached, "again": False, "warm_s": 0.0}
     assert like_cached == {**cached, "path": "/noop"}
     assert (cached["again"], cached["texts"]) == (True, POOL)
     assert (noop["path"], noop["texts"]) == ("/healthz", [])
