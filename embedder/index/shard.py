@@ -105,8 +105,9 @@ class Shard:
         Raises:
             StageUnavailable: no host that takes writes answers.
         """
-        with self.guard():
-            if self.follower is not None:
+        self.check()
+        if self.follower is not None:
+            with self.guard():
                 self.follower.follow(names)
 
     def find(self, name: str) -> OpenCollection:

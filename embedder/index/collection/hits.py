@@ -20,6 +20,8 @@ from embedder.index.segments.segment_index import IndexState
 from embedder.index.storage.reader import Reader
 from embedder.index.storage.row_encoding import decode_metadata
 
+_PAYLOAD = frozenset(PAYLOAD)
+
 SHARED_BYTES = 16 * 2**20
 """Upper bound on the texts and metadata that are read for several queries together."""
 
@@ -51,7 +53,7 @@ class HitReader:
                 if each of them has a limit.
             StorageDamaged: a row fails its checksum.
         """
-        with_payload = [any(field in PAYLOAD for field in query.include) for query in queries]
+        with_payload = [not _PAYLOAD.isdisjoint(query.include) for query in queries]
         pks = {
             int(pk)
             for found, wanted in zip(answers, with_payload, strict=True)

@@ -96,13 +96,16 @@ def vectors_at(view: SearchView, pks: NDArray[np.int64], locations: Locations) -
 def rows_of(
     view: SearchView, number: int, pks: NDArray[np.int64], positions: Positions
 ) -> tuple[Vectors, Positions]:
-    """Return vectors of a segment, and where those at the positions are among them; -1 stays -1."""
+    """Return vectors of a segment, and where those at the positions are among them; -1 stays -1.
+
+    The pks have the shape of the positions, and so has the second result.
+    """
     segment = view.state.source(number)
     if isinstance(segment, Delta):
         return segment.rows, positions
     if segment.node_vectors is not None:
         return segment.node_vectors, segment.nodes_at(positions)
-    at, found = np.full(len(positions), -1, np.int64), positions >= 0
+    at, found = np.full(positions.shape, -1, np.int64), positions >= 0
     # Several queries may have found the same point: read its vector once.
     distinct, first, at[found] = np.unique(pks[found], return_index=True, return_inverse=True)
     vectors = segment.vectors(positions[found][first])

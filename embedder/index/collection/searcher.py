@@ -112,15 +112,16 @@ class Searcher:
 
     def _attempt(self, queries: Sequence[Query], source: Source) -> list[list[Hit]]:
         collection, first, state = self.collection, queries[0], source.state
-        count = state.count if state else 0
-        for query in queries:
-            budget_of(query, collection.width).check(min(query.top_k, count))
+        if any([query.max_bytes is not None for query in queries]):
+            count = state.count if state else 0
+            for query in queries:
+                budget_of(query, collection.width).check(min(query.top_k, count))
         vectors, own_pks = self._vectors(queries, source.reader)
         if state is None or vectors is None:
             return [[] for _ in queries]
         fetch = partial(collection.fetch, source.reader)
         view = SearchView(state, collection.metric, self.settings, fetch, source.allowed)
-        wanted = first.top_k + any(pk is not None for pk in own_pks)
+        wanted = first.top_k + (own_pks.count(None) < len(own_pks))
         if first.diversity is not None:
             wanted = max(OVERSAMPLE * wanted, MIN_SAMPLE)
         answers = [
@@ -139,9 +140,10 @@ class Searcher:
 
         A search by id does not return the point itself.
         """
-        if any(query.id is not None for query in queries):
-            return self._stored_vectors([query.id for query in queries], reader)
-        given = np.array([query.vector for query in queries])
+        ids = [query.id for query in queries]
+        if ids.count(None) < len(ids):
+            return self._stored_vectors(ids, reader)
+        given = np.stack([query.vector for query in queries])
         norms = check_vectors(
             given,
             width=self.collection.width,
@@ -171,6 +173,8 @@ class Searcher:
 
 def group_queries(queries: Sequence[Query]) -> Iterable[list[int]]:
     """Return the rows of queries in groups that one call of a `Searcher` can search."""
+    if len(queries) == 1:
+        return [[0]]
     groups: dict[Hashable, list[int]] = defaultdict(list)
     for row, query in enumerate(queries):
         width = None if query.vector is None else len(query.vector)
@@ -187,7 +191,7 @@ def _select(view: SearchView, query: Query, vector: Vectors, found: Neighbors) -
         bound = min(max(query.threshold, -MAX_SCORE), MAX_SCORE)
         found = found.take(found.scores >= bound)
     if query.diversity is None or not len(found):
-        return found.take(slice(query.top_k))
+        return found if len(found) <= query.top_k else found.take(slice(query.top_k))
     order = maximal_marginal_relevance(
         vector,
         vectors_at(view, found.pks, found.locations),

@@ -64,34 +64,29 @@ def approximate_scores(metric: Metric, queries: Vectors, rows: Vectors) -> Score
 
 
 def exact_scores(
-    metric: Metric,
-    queries: Vectors,
-    query_numbers: Positions,
-    rows: Vectors,
-    positions: Positions,
+    metric: Metric, queries: Vectors, rows: Vectors, positions: Positions
 ) -> Scores:
-    """Return float32[n]: the score of each row position with the query number beside it.
+    """Return float32[q, n]: the scores of each query with the rows at its positions int64[q, n].
 
-    Queries and rows are normalized. A score is the cosine, the inner product or the negated
-    distance, and minus infinity for position -1.
+    Queries and rows are normalized and contiguous. A score is the cosine, the inner product or the
+    negated distance, and minus infinity for position -1.
     """
     import faiss
 
     if metric is Metric.L1:
         found = positions >= 0
-        apart = np.abs(rows[positions[found]] - queries[query_numbers[found]], dtype=np.float64)
-        scores = np.full(len(positions), -np.inf, np.float32)
+        asked = np.nonzero(found)[0]
+        apart = np.abs(rows[positions[found]] - queries[asked], dtype=np.float64)
+        scores = np.full(positions.shape, -np.inf, np.float32)
         scores[found] = -apart.sum(axis=1)
         return scores + _ZERO
-    scores = np.empty(len(positions), np.float32)
-    compute = (
-        faiss.pairwise_indexed_L2sqr
-        if metric is Metric.L2
-        else faiss.pairwise_indexed_inner_product
-    )
-    arrays = (queries, query_numbers, rows, positions, scores)
-    compute(queries.shape[1], len(positions), *(faiss.swig_ptr(array) for array in arrays))
-    if metric is Metric.L2:
+    scores = np.empty(positions.shape, np.float32)
+    by_l2 = metric is Metric.L2
+    compute = faiss.fvec_L2sqr_by_idx if by_l2 else faiss.fvec_inner_products_by_idx
+    arrays = (scores, queries, rows, np.ascontiguousarray(positions))
+    count, width = queries.shape
+    compute(*map(faiss.swig_ptr, arrays), width, count, positions.shape[1])
+    if by_l2:
         np.sqrt(scores, out=scores)
         np.negative(scores, out=scores)
     elif metric is Metric.COSINE:
