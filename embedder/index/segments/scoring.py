@@ -63,9 +63,7 @@ def approximate_scores(metric: Metric, queries: Vectors, rows: Vectors) -> Score
     return -distances
 
 
-def exact_scores(
-    metric: Metric, queries: Vectors, rows: Vectors, positions: Positions
-) -> Scores:
+def exact_scores(metric: Metric, queries: Vectors, rows: Vectors, positions: Positions) -> Scores:
     """Return float32[q, n]: the scores of each query with the rows at its positions int64[q, n].
 
     Queries and rows are normalized and contiguous. A score is the cosine, the inner product or the
