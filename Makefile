@@ -135,6 +135,11 @@ bench: install  ## Measure this service beside its peers; options go into BENCH
 		|| { tail -n 3 $(@D).log; exit 1; }
 	@touch $@
 
+.PHONY: ann
+ann: install  ## Measure the index beside libraries of its kind; options go into ANN, first a folder
+	@-$(MAKE) --no-print-directory .venv-bench/ann/.installed
+	$(BIN)/python -m benchmarks.ann $(ANN)
+
 overload: install  ## Measure what three times the load does to those it lets in
 	$(BIN)/python -m benchmarks.overload
 

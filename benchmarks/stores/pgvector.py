@@ -30,22 +30,33 @@ class _BinaryVector(Dumper):
 class Pgvector:
     """A table in an empty database; its numbers have an index, so that a filter reads few rows.
 
-    It uses as many threads as our index: one for a search, ``build_threads`` for a graph.
+    It uses as many threads as our index: one for a search, ``build_threads`` for a graph. With
+    ``stored``, the database has the table of an earlier one.
     """
 
     keeps = True
 
-    def __init__(self, url: str, kind: IndexKind, width: int, settings: IndexSettings) -> None:
+    def __init__(
+        self,
+        url: str,
+        kind: IndexKind,
+        width: int,
+        settings: IndexSettings,
+        *,
+        stored: bool = False,
+    ) -> None:
         self.name, self.kind, self._settings = "pgvector", kind, settings
         self._db = db = psycopg.connect(url, autocommit=True)
-        db.execute("CREATE EXTENSION vector")
+        db.execute("CREATE EXTENSION IF NOT EXISTS vector")
         vector = TypeInfo.fetch(db, "vector")
         assert vector is not None
         # The number of the type is another one in each database.
         dumper = type("_OfDatabase", (_BinaryVector,), {"oid": vector.oid})
         db.adapters.register_dumper(np.ndarray, dumper)
-        db.execute(f"CREATE TABLE points (id bigint PRIMARY KEY, n bigint, v vector({width:d}))")
-        db.execute("CREATE INDEX ON points (n)")
+        if not stored:
+            columns = f"id bigint PRIMARY KEY, n bigint, v vector({width:d})"
+            db.execute(f"CREATE TABLE points ({columns})")
+            db.execute("CREATE INDEX ON points (n)")
         db.execute("SET max_parallel_workers_per_gather = 0")
         db.execute("SET hnsw.iterative_scan = strict_order")
         db.execute("SELECT set_config('hnsw.ef_search', %s, false)", [str(settings.hnsw_ef_search)])

@@ -74,7 +74,7 @@ def row_norms(vectors: Vectors) -> NDArray[np.float64]:
         return np.concatenate([row_norms(vectors[rows]) for rows in _blocks(vectors)])
     # In double precision, because squares of small numbers underflow in float32.
     wide = vectors.astype(np.float64)
-    norms: NDArray[np.float64] = np.sqrt(np.einsum("nd,nd->n", wide, wide))
+    norms: NDArray[np.float64] = np.sqrt(np.vecdot(wide, wide))
     return norms
 
 
@@ -86,8 +86,12 @@ def normalize_rows(vectors: Vectors, norms: NDArray[np.float64] | None = None) -
     if norms is None:
         norms = row_norms(vectors)
         norms[norms == 0] = 1.0
+    if vectors.size <= BLOCK_COMPONENTS:
+        wide = vectors.astype(np.float64)
+        wide /= norms[:, None]
+        return wide.astype(np.float32)
     out = np.empty(vectors.shape, np.float32)
-    for rows in _blocks(vectors) if vectors.size > BLOCK_COMPONENTS else (slice(None),):
+    for rows in _blocks(vectors):
         np.divide(vectors[rows], norms[rows, None], out=out[rows], casting="same_kind")
     return out
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from copy import copy
 from functools import partial
 
@@ -22,6 +21,7 @@ from embedder.index.collection.maintenance import MaintenanceThread
 from embedder.index.collection.open_collection import OpenCollection
 from embedder.index.collection.registry import CollectionRegistry
 from embedder.index.contract.health import RecoveryReport
+from embedder.index.guard import Guard
 from embedder.index.shard_folder import ShardFolder
 from embedder.index.shard_objects import ShardObjects
 from embedder.index.sharding import number_of
@@ -88,16 +88,9 @@ class Shard:
             # A copy: an exception collects the traceback of every place that raises it.
             raise copy(self.failure)
 
-    @contextmanager
-    def guard(self, name: str = "") -> Iterator[None]:
+    def guard(self, name: str = "") -> Guard:
         """Refuse a failed shard, and record damage that the block finds in collection ``name``."""
-        self.check()
-        try:
-            yield
-        except StorageDamaged as error:
-            named = error.of(name)
-            self.fail(named)
-            raise named from error
+        return Guard(self, name)
 
     def follow(self, names: Collection[str] | None = None) -> None:
         """Make all writes that are committed by now visible in these collections; None: in all.

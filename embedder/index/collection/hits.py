@@ -34,7 +34,7 @@ class VersionChanged(Exception):
         self.sequence = sequence
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HitReader:
     """Reads the hits of one collection in one state."""
 
@@ -55,7 +55,7 @@ class HitReader:
         """
         with_payload = [not _PAYLOAD.isdisjoint(query.include) for query in queries]
         pks = {
-            int(pk)
+            pk
             for found, wanted in zip(answers, with_payload, strict=True)
             if wanted
             for pk in found.pks.tolist()

@@ -33,7 +33,8 @@ SCORED_AT_ONCE = 8192
 """Candidates scored at once: 25 MB of doubles at 384 components."""
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, like all objects of a search: making each would take a hundredth of a fast one.
+@dataclass(slots=True)
 class Neighbors:
     """The points that one query found, nearest first, and the locations of their rows."""
 

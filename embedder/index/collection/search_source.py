@@ -22,7 +22,7 @@ attempts to filter at the sequence number of the state, while other requests wri
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Source:
     """What a search reads; without ``strict``, the reader may be ahead of the state or behind it.
 

@@ -27,7 +27,7 @@ Allowed = Sequence[Positions]
 """The positions of live rows that may be found: an array for each segment, then for the delta."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SearchView:
     """A state and how to search it; ``fetch`` reads normalized vectors of pks from the store."""
 
@@ -68,12 +68,12 @@ def by_segment(
 
 def ids_at(state: IndexState, locations: Locations) -> list[str]:
     """Return the ids of the points at locations."""
+    if is_single(state):
+        return state.segments[0].ids_at(locations)
     ids = [""] * len(locations)
     for number, mine, positions in by_segment(state, locations):
         found = state.source(number).ids_at(positions)
-        if isinstance(mine, slice):
-            return found
-        for row, name in zip(np.flatnonzero(mine).tolist(), found, strict=True):
+        for row, name in zip(np.arange(len(ids))[mine].tolist(), found, strict=True):
             ids[row] = name
     return ids
 

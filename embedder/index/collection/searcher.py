@@ -40,7 +40,7 @@ from embedder.similarity.mmr import maximal_marginal_relevance
 MAX_SCORE = float(np.finfo(np.float32).max)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Searcher:
     """Searches one collection on behalf of its shard; safe from several threads."""
 
@@ -143,7 +143,11 @@ class Searcher:
         ids = [query.id for query in queries]
         if ids.count(None) < len(ids):
             return self._stored_vectors(ids, reader)
-        given = np.stack([query.vector for query in queries])
+        first = queries[0].vector
+        if len(queries) == 1 and first is not None:
+            given = first[None]
+        else:
+            given = np.array([query.vector for query in queries])
         norms = check_vectors(
             given,
             width=self.collection.width,

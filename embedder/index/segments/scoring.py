@@ -19,7 +19,7 @@ BLOCK_ROWS = 4096
 Scores = NDArray[np.float32]
 Positions = NDArray[np.int64]
 
-_ZERO = np.float32(0)
+_ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 def normalize(
@@ -86,12 +86,11 @@ def exact_scores(metric: Metric, queries: Vectors, rows: Vectors, positions: Pos
     compute(*map(faiss.swig_ptr, arrays), width, count, positions.shape[1])
     if by_l2:
         np.sqrt(scores, out=scores)
-        np.negative(scores, out=scores)
+        # Subtracted from zero, because the distance of a point to itself is then 0.0, and not -0.0.
+        np.subtract(_ZERO, scores, out=scores)
     elif metric is Metric.COSINE:
         # Clipped from above only: minus infinity marks a missing row.
-        np.minimum(scores, 1.0, out=scores)
-    # Adding zero turns -0.0, the distance of a point to itself, into 0.0.
-    scores += _ZERO
+        np.minimum(scores, _ONE, out=scores)
     return scores
 
 

@@ -28,7 +28,7 @@ SLACK = 2.0
 """Standard deviations of the number of allowed candidates that are fetched beyond its mean."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SegmentSizes:
     """What the cost of a search depends on.
 

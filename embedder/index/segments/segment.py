@@ -42,11 +42,8 @@ class PackedIds:
 
     def take(self, rows: Positions) -> list[str]:
         """Return the ids of several rows."""
-        text, starts, ends = self.text, self.bounds[rows], self.bounds[1:][rows]
-        return [
-            text[start:end].decode()
-            for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
-        ]
+        text, bounds = self.text, self.bounds.data
+        return [text[bounds[row] : bounds[row + 1]].decode() for row in rows.tolist()]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,6 +13,7 @@ from embedder.core.types import Vectors
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import Metric
 from embedder.index.segments.faiss_index import VectorSource, build, stored_vectors
+from embedder.index.segments.huge_pages import use_huge_pages
 from embedder.index.segments.merge_policy import kind_of_segment
 from embedder.index.segments.segment import PackedIds, Segment
 from embedder.index.segments.segment_index import Delta
@@ -98,6 +99,7 @@ class SegmentBuilder:
         ids: Sequence[str],
     ) -> Segment:
         index, nodes = built
+        use_huge_pages(index, kind)
         vectors = stored_vectors(index, kind)
         packed = PackedIds.of(ids)
         return Segment(index, kind, self.metric, pks, seqs, packed, vectors, nodes=nodes)

@@ -50,9 +50,9 @@ class SegmentSearch:
             return self._nearest_allowed(queries, min(k, wanted), wanted)
         scores, at = self._by_index(queries, wanted, wanted, effort(self._sizes(), min(k, wanted)))
         # FAISS puts found rows first. A graph may reach too few, and a few lists may hold too few.
-        is_short = at[:, min(k, wanted) - 1] < 0
-        if is_short.any():
-            short = np.flatnonzero(is_short)
+        last = at[:, min(k, wanted) - 1]
+        if min(last.tolist()) < 0:
+            short = np.flatnonzero(last < 0)
             scores[short], at[short] = self._exactly(queries[short], wanted)
         return scores, at
 

@@ -81,6 +81,12 @@ class SharedNodes:
         ``scores`` and ``nodes`` are [q, k], nearest first. Of the rows of a node the lower one, and
         so the lower pk, comes first.
         """
+        starts = self.starts[nodes]
+        # Without copies among them, the usual case, each node is one row. A missing node, -1, has
+        # the difference of the first start and the last one, which is not positive.
+        alone = self.starts[nodes + 1] - starts == 1
+        if allowed is None and nodes.shape[1] == limit and alone.all():
+            return scores, self.rows[starts]
         distinct, which = np.unique(nodes, return_inverse=True)
         begins = self.starts[distinct]
         sizes = np.where(distinct < 0, 0, self.starts[distinct + 1] - begins)

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import Metric
 from embedder.index.segments.faiss_index import stored_vectors
+from embedder.index.segments.huge_pages import use_huge_pages
 from embedder.index.segments.segment import PackedIds, Segment
 from embedder.index.segments.shared_nodes import SharedNodes
 
@@ -195,6 +196,7 @@ def read_segment(path: Path, rows: SnapshotRows) -> Segment:
         raise BadSnapshot("does not have the shape in its header")
     if header.kind is IndexKind.IVF_FLAT:
         index.make_direct_map()
+    use_huge_pages(index, header.kind)
     return Segment(
         index,
         header.kind,

@@ -25,6 +25,16 @@ def test_rows_have_the_same_node_if_they_are_identical(choices: list[int], cut: 
     assert sorted(set(nodes.tolist()), key=nodes.tolist().index) == list(range(len(vectors)))
 
 
+def test_nodes_without_copies_are_their_rows() -> None:
+    shared = SharedNodes.of(np.array([0, 1, 1, 2], np.int64))
+    assert shared is not None
+    scores = np.array([[2.0, 1.0]], np.float32)
+    for nodes, rows in (([0, 2], [0, 3]), ([2, 1], [3, 1]), ([0, -1], [0, -1])):
+        found_scores, found = shared.expand(scores, np.array([nodes]), 2, None)
+        assert found.tolist() == [rows]
+        assert found_scores[0, 0] == 2.0
+
+
 @given(
     choices=CHOICES,
     allowed=st.none() | st.sets(st.integers(0, 39)),
