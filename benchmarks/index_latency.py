@@ -41,18 +41,18 @@ class Client:
         self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=TIMEOUT_S)
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the answer as an object.
+        """Return the answer as an object, an empty one without a body.
 
         Raises:
-            RuntimeError: the status is not 200.
+            RuntimeError: the request failed.
         """
         sent = None if body is None else json.dumps(body)
         self._connection.request(method, path, sent, {"content-type": "application/json"})
         response = self._connection.getresponse()
         text = response.read()
-        if response.status != http.client.OK:
+        if response.status // 100 != 2:
             raise RuntimeError(f"{method} {path}: {response.status} {text.decode()}")
-        answer: dict[str, Any] = json.loads(text)
+        answer: dict[str, Any] = json.loads(text or "{}")
         return answer
 
 
