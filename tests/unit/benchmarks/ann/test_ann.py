@@ -38,7 +38,9 @@ def test_a_contender_finds_what_brute_force_finds(contender: Contender, tmp_path
 def test_the_nearest_are_those_with_the_largest_products(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ann, "ASKED", 2)
     chance = np.random.default_rng(1)
-    points, queries = (normalize_rows(chance.standard_normal((n, WIDTH))) for n in (40, 5))
+    points, queries = (
+        normalize_rows(chance.standard_normal((n, WIDTH), np.float32)) for n in (40, 5)
+    )
     right = np.argsort(-(queries @ points.T), axis=1)[:, :TOP]
 
     for found, expected in zip(ann.nearest(points, queries), right, strict=True):
