@@ -1,0 +1,1 @@
+"""Search by sparse vectors: the weights of vocabulary ids, and their dot product with a query."""
