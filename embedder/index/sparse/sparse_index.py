@@ -8,20 +8,55 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from embedder.index.lexical.blocks import BLOCK, BlockKey, DamagedBlock, merged
 from embedder.index.sparse.weight_blocks import SparseVector, entries_of
 
+ALL = 2**62
+"""The highest pk: blocks that cover it are complete."""
+
+DAMAGED = -1
+"""No block may be used: all are deleted, and then made again from the rows."""
+
 CHUNK = 1024
-"""Points whose blocks are in memory at a time."""
+"""Points whose blocks are in memory at a time, and of one step that makes blocks again."""
+
+CLEARED_ROWS = 4096
+"""Damaged blocks that one step deletes."""
+
+
+@dataclass(frozen=True, slots=True)
+class SparseTotals:
+    """The number of points of a collection that have a sparse vector.
+
+    ``indexed`` is the last pk that the blocks cover, or `DAMAGED` if none of them may be used.
+    """
+
+    collection: int
+    points: int = 0
+    indexed: int = ALL
 
 
 class SparseRows(Protocol):
     """The sparse vectors of points, and their blocks, in a transaction of a store."""
 
+    def totals(self, collection: int) -> SparseTotals | None:
+        """Return the totals of a collection; None if none of its points had a sparse vector."""
+
+    def put_totals(self, totals: SparseTotals) -> None:
+        """Store the totals of a collection."""
+
     def vectors(self, collection: int, pks: Sequence[int]) -> dict[int, SparseVector]:
         """Return the stored vectors among the pks.
+
+        Raises:
+            StorageDamaged: a row fails its checksum.
+        """
+
+    def vectors_after(self, collection: int, pk: int, most: int) -> dict[int, SparseVector]:
+        """Return up to ``most`` vectors of the points with the next higher pks, ascending.
 
         Raises:
             StorageDamaged: a row fails its checksum.
@@ -33,11 +68,8 @@ class SparseRows(Protocol):
     def delete_vectors(self, collection: int, pks: Sequence[int]) -> None:
         """Delete the vectors of these pks."""
 
-    def is_indexed(self, collection: int) -> bool:
-        """Return whether the blocks are those of the rows; False while they are made again."""
-
-    def forget(self, collection: int) -> None:
-        """Record that the blocks are damaged, so that all of them are made again."""
+    def clear_blocks(self, collection: int, most: int) -> bool:
+        """Delete up to ``most`` blocks; return False if there were none."""
 
     def blocks(self, collection: int, keys: Collection[BlockKey]) -> dict[BlockKey, bytes]:
         """Return the stored blocks among the keys.
@@ -61,24 +93,52 @@ def store_vectors(
     Raises:
         StorageDamaged: the stored vector of one of the points fails its checksum.
     """
+    before = rows.totals(collection)
+    if before is None and not any(vector is not None for vector in vectors):
+        return
+    after = before or SparseTotals(collection)
     for start in range(0, len(pks), CHUNK):
         part = slice(start, start + CHUNK)
-        _store(rows, collection, dict(zip(pks[part], vectors[part], strict=True)))
+        after = _store(rows, after, dict(zip(pks[part], vectors[part], strict=True)))
+    if after != before:
+        rows.put_totals(after)
 
 
-def _store(rows: SparseRows, collection: int, given: Mapping[int, SparseVector | None]) -> None:
-    known = rows.vectors(collection, sorted(given))
-    # A vector without weights, as a text of unknown words has, is stored: the point has been read.
-    new = {pk: vector for pk, vector in sorted(given.items()) if vector is not None}
-    if not known and not new:
+def index_some(rows: SparseRows, totals: SparseTotals) -> None:
+    """Make some blocks again, after those of a collection were found damaged.
+
+    Raises:
+        StorageDamaged: a stored vector fails its checksum.
+    """
+    if totals.indexed == DAMAGED:
+        if not rows.clear_blocks(totals.collection, CLEARED_ROWS):
+            rows.put_totals(replace(totals, indexed=0))
         return
-    if rows.is_indexed(collection):
-        try:
-            _change_blocks(rows, collection, known, new)
-        except DamagedBlock:
-            rows.forget(collection)  # the rows themselves are undamaged
-    rows.delete_vectors(collection, [pk for pk in known if pk not in new])
-    rows.put_vectors(collection, new)
+    found = rows.vectors_after(totals.collection, totals.indexed, CHUNK)
+    try:
+        _change_blocks(rows, totals.collection, {}, found)
+    except DamagedBlock:
+        rows.put_totals(replace(totals, indexed=DAMAGED))
+    else:
+        rows.put_totals(replace(totals, indexed=max(found, default=ALL)))
+
+
+def _store(
+    rows: SparseRows, totals: SparseTotals, given: Mapping[int, SparseVector | None]
+) -> SparseTotals:
+    known = rows.vectors(totals.collection, sorted(given))
+    # A vector without weights is stored too: the model has read the text.
+    new = {pk: vector for pk, vector in sorted(given.items()) if vector is not None}
+    covered = (
+        {pk: one for pk, one in part.items() if pk <= totals.indexed} for part in (known, new)
+    )
+    try:
+        _change_blocks(rows, totals.collection, *covered)
+    except DamagedBlock:
+        totals = replace(totals, indexed=DAMAGED)  # the rows themselves are undamaged
+    rows.delete_vectors(totals.collection, [pk for pk in known if pk not in new])
+    rows.put_vectors(totals.collection, new)
+    return replace(totals, points=totals.points + len(new) - len(known))
 
 
 def _change_blocks(
