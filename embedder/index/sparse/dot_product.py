@@ -12,7 +12,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.index.sparse.weight_blocks import SparseVector, WeightPostings
+from embedder.index.contract.sparse import SparseVector
+from embedder.index.sparse.weight_blocks import WeightPostings
 
 
 def scores(

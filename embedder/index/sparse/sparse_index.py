@@ -11,8 +11,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from embedder.index.contract.sparse import SparseVector
 from embedder.index.lexical.blocks import BLOCK, BlockKey, DamagedBlock, merged
-from embedder.index.sparse.weight_blocks import SparseVector, entries_of
+from embedder.index.sparse.weight_blocks import entries_of
 
 ALL = 2**62
 """The highest pk: blocks that cover it are complete."""

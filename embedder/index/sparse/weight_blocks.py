@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedder.index.lexical.blocks import BLOCK
+from embedder.core.storage_errors import UNNAMED, StorageDamaged
+from embedder.index.contract.sparse import SparseVector
+from embedder.index.lexical.blocks import BLOCK, BlockKey, checked
 
 WeightPostings = tuple[NDArray[np.int64], NDArray[np.float32]]
 """The points with a weight for one id: pks int64[n] and weights float32[n], in any order."""
@@ -26,30 +28,27 @@ _ENTRY = struct.Struct("<HHf")
 _ENTRIES = np.dtype([("at", "<u2"), ("zero", "<u2"), ("weight", "<f4")])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SparseVector:
-    """The weights of one text: ids int32[k], ascending and distinct, and weights float32[k]."""
-
-    ids: NDArray[np.int32]
-    weights: NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def encoded(self) -> bytes:
-        """Return the row: the ids, and then the weights."""
-        return self.ids.astype("<i4").tobytes() + self.weights.astype("<f4").tobytes()
-
-    @classmethod
-    def decoded(cls, row: bytes) -> SparseVector:
-        """Return the vector of an encoded row."""
-        half = len(row) // 2
-        return cls(np.frombuffer(row[:half], "<i4"), np.frombuffer(row[half:], "<f4"))
-
-
 def row_checksum(pk: int, row: bytes) -> int:
     """Return the CRC-32 of the row of a point."""
     return zlib.crc32(row, zlib.crc32(f"{pk}".encode()))
+
+
+def checked_vectors(
+    location: str, rows: Iterable[tuple[int, object, object]]
+) -> dict[int, SparseVector]:
+    """Return the vectors by pk, given pk, checksum and row of each.
+
+    Raises:
+        StorageDamaged: a row is not the row that was written.
+    """
+    found: dict[int, SparseVector] = {}
+    for pk, crc, row in rows:
+        # A flipped bit may also change the type of a column.
+        if not isinstance(row, bytes) or row_checksum(pk, row) != crc:
+            problem = f"the sparse vector of row {pk} fails its checksum"
+            raise StorageDamaged(location, problem, UNNAMED)
+        found[pk] = SparseVector.decoded(row)
+    return found
 
 
 def entries_of(pk: int, vector: SparseVector) -> dict[str, bytes]:
@@ -65,3 +64,16 @@ def decoded(blocks: Sequence[tuple[int, bytes]]) -> WeightPostings:
     sizes = [len(entries) // _ENTRY.size for _, entries in blocks]
     first = np.repeat(np.array([number for number, _ in blocks], np.int64) * BLOCK, sizes)
     return first + rows["at"], rows["weight"].astype(np.float32)
+
+
+def by_id(rows: Iterable[tuple[int, str, object, object]]) -> dict[int, WeightPostings]:
+    """Return the postings by id, given number, term, checksum and entries of each block.
+
+    Raises:
+        DamagedBlock: a block fails its checksum.
+    """
+    blocks: defaultdict[int, list[tuple[int, bytes]]] = defaultdict(list)
+    for number, term, crc, entries in rows:
+        key: BlockKey = (number, term)
+        blocks[int(term)].append((number, checked(key, entries, crc)))
+    return {one: decoded(found) for one, found in blocks.items()}

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import orjson
 
-from embedder.core.storage_errors import UNNAMED, StorageDamaged
+from embedder.index.contract.sparse import SparseVector
 from embedder.index.lexical.blocks import BlockKey, checked, checksum
 from embedder.index.sparse.sparse_index import SparseTotals
 from embedder.index.sparse.weight_blocks import (
-    SparseVector,
     WeightPostings,
-    decoded,
+    by_id,
+    checked_vectors,
     row_checksum,
 )
 
@@ -77,11 +77,11 @@ class SqliteSparse:
 
     def vectors(self, collection: int, pks: Sequence[int]) -> dict[int, SparseVector]:
         """Return the stored vectors among the pks."""
-        return self._checked(self._db.execute(_VECTORS, (_json(pks), collection)))
+        return checked_vectors(self._location, self._db.execute(_VECTORS, (_json(pks), collection)))
 
     def vectors_after(self, collection: int, pk: int, most: int) -> dict[int, SparseVector]:
         """Return up to ``most`` vectors of the points with the next higher pks, ascending."""
-        return self._checked(self._db.execute(_AFTER, (collection, pk, most)))
+        return checked_vectors(self._location, self._db.execute(_AFTER, (collection, pk, most)))
 
     def put_vectors(self, collection: int, vectors: Mapping[int, SparseVector]) -> None:
         """Insert or replace vectors by pk."""
@@ -132,21 +132,8 @@ class SqliteSparse:
         Raises:
             DamagedBlock: a block fails its checksum.
         """
-        found: defaultdict[int, list[tuple[int, bytes]]] = defaultdict(list)
         given = {"own": collection, "terms": _json([str(one) for one in ids])}
-        for number, term, crc, entries in self._db.execute(_POSTINGS, given):
-            found[int(term)].append((number, checked((number, term), entries, crc)))
-        return {one: decoded(blocks) for one, blocks in found.items()}
-
-    def _checked(self, rows: Iterable[tuple[int, int, bytes]]) -> dict[int, SparseVector]:
-        found: dict[int, SparseVector] = {}
-        for pk, crc, row in rows:
-            # A flipped bit may also change the type of a column.
-            if not isinstance(row, bytes) or row_checksum(pk, row) != crc:
-                problem = f"the sparse vector of row {pk} fails its checksum"
-                raise StorageDamaged(self._location, problem, UNNAMED)
-            found[pk] = SparseVector.decoded(row)
-        return found
+        return by_id(self._db.execute(_POSTINGS, given))
 
 
 def _json(values: Sequence[str] | Sequence[int]) -> str:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedder.core.storage_errors import StorageDamaged
+from embedder.index.contract.sparse import SparseVector
 from embedder.index.lexical.blocks import BLOCK, DamagedBlock
 from embedder.index.sparse.dot_product import scores
 from embedder.index.sparse.sparse_index import (
@@ -21,7 +22,6 @@ from embedder.index.sparse.sparse_index import (
     index_some,
     store_vectors,
 )
-from embedder.index.sparse.weight_blocks import SparseVector
 from embedder.index.storage.sqlite.sparse_rows import SPARSE, SqliteSparse
 
 DOCS, OTHER = 1, 2
