@@ -27,7 +27,7 @@ from embedder.index.contract.points import Points, Query
 from embedder.index.contract.texts import TextQuery
 from embedder.index.lexical.analyzer import terms_of
 from embedder.index.lexical.text_index import TextTotals, index_points
-from embedder.index.storage.sqlite.text_rows import SqliteTexts, create_texts
+from embedder.index.storage.sqlite.rows.text_rows import TEXTS, SqliteTexts
 from embedder.index.vector_index import VectorIndex
 from embedder.settings.model import IndexSettings
 
@@ -88,7 +88,7 @@ def _write_fts(db: sqlite3.Connection, pks: Sequence[int], texts: Sequence[list[
 
 
 def _create_blocks(db: sqlite3.Connection) -> None:
-    create_texts(db)
+    db.executescript(TEXTS)
     SqliteTexts(db).put_totals(TextTotals(1))
 
 

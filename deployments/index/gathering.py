@@ -146,6 +146,12 @@ def _merge(query: Query, lists: Sequence[PickledRows[Hit]], metric: Metric) -> P
     return PickledRows.of(Hit, sharding.merge_hits(query, [list(hits) for hits in lists], metric))
 
 
+def merge_scored(top_k: int, lists: Sequence[PickledRows[Hit]]) -> PickledRows[Hit]:
+    """Merge the hits of several shards, whose scores are comparable, into the best of them."""
+    hits = sorted((hit for one in lists for hit in one), key=lambda hit: (-hit.score, hit.id))
+    return PickledRows.of(Hit, hits[:top_k])
+
+
 async def gather_all(calls: Iterable[Awaitable[T]]) -> list[T]:
     """Wait until all calls have ended, and then raise the first error, if any."""
     results = await asyncio.gather(*calls, return_exceptions=True)

@@ -14,6 +14,7 @@ from deployments.rpc.message_size import (
     points_bytes,
     query_bytes,
     records_bytes,
+    sparse_query_bytes,
     text_query_bytes,
 )
 from deployments.rpc.pickled_rows import PickledRows
@@ -23,8 +24,10 @@ from embedder.index.contract.pricing import (
     ROW_BYTES,
     ROW_RETURNED,
     SCANNED_BYTES,
+    SPARSE_BYTES,
     upsert_price,
 )
+from embedder.index.contract.sparse_queries import SparseHits
 from embedder.index.storage.records import PAGE_POINTS
 from embedder.index.vector_index import VectorIndex
 
@@ -73,6 +76,20 @@ def _pack_hits(answers: list[list[Hit]], index: VectorIndex, queries: Sequence[Q
     names = {query.collection for query in queries}
     infos = [index.describe(name, "stale") for name in names]
     return [PickledRows.of(Hit, hits) for hits in answers], infos
+
+
+@dataclass(frozen=True, slots=True)
+class PackedSparse:
+    """What is sent of `SparseHits`."""
+
+    hits: list[PickledRows[Hit]]
+    points: int
+    weighted: int
+
+
+def _pack_sparse(answer: SparseHits, *_: object) -> PackedSparse:
+    hits = [PickledRows.of(Hit, one) for one in answer.hits]
+    return PackedSparse(hits, answer.points, answer.weighted)
 
 
 METHODS: Mapping[str, Method] = {
@@ -131,12 +148,23 @@ METHODS: Mapping[str, Method] = {
         size=lambda queries: sum(map(text_query_bytes, queries)),
         pack=lambda answers, *_: [PickledRows.of(Hit, hits) for hits in answers],
     ),
+    "search_sparse": Method(
+        "search",
+        price=lambda _, queries: len(queries),
+        size=lambda queries: sum(map(sparse_query_bytes, queries)),
+        pack=_pack_sparse,
+    ),
     **dict.fromkeys(
         ("back_up", "finish_backup", "restore", "export", "count_without_text"), Method("copy")
     ),
     **dict.fromkeys(("begin_staged", "freeze", "switch", "discard_staged"), Method("write")),
     "staged": Method("read"),
     "outdated": Method("read", lambda *_: PAGE_POINTS),
-    "fill_staged": Method("write", lambda _, name, identity, points, vectors: vectors.nbytes),
+    "fill_staged": Method(
+        "write",
+        lambda _, name, identity, points, vectors, sparse=(): (
+            vectors.nbytes + SPARSE_BYTES * sum(map(len, filter(None, sparse)))
+        ),
+    ),
 }
 """Every method that a replica runs for a caller, by its name."""

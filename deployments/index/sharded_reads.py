@@ -7,14 +7,16 @@ missing from a search, and the answer names the shard.
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 from deployments.index.client import RemoteShard, ShardedHits
 from deployments.index.collection_cache import CollectionCache
 from deployments.index.gathering import gather_all, search_shards, with_vectors
 from deployments.index.shard_repair import all_collections, look_up
+from deployments.index.sparse_search import search_sparse
 from deployments.index.text_search import search_texts
 from embedder.core.deadline import Deadline
 from embedder.core.errors import UnknownCollection
@@ -29,8 +31,11 @@ from embedder.index.contract.points import (
     Query,
     Record,
 )
+from embedder.index.contract.sparse_queries import SparseQuery, check_sparse_query
 from embedder.index.contract.texts import TextQuery, check_text_query
 from embedder.index.vector_index import VectorIndex
+
+AnyQuery = TypeVar("AnyQuery", Query, TextQuery, SparseQuery)
 
 
 class ShardedReads:
@@ -122,54 +127,78 @@ class ShardedReads:
         With ``complete``, a shard that does not answer fails the search; else its hits are missing.
         An index of one shard fails in both cases.
         """
-        if self._max_bytes is not None:
-            share = self._max_bytes // max(1, len(queries))
-            queries = [replace(query, max_bytes=share) for query in queries]
+        queries = self._limited(queries)
         if len(self.shards) == 1:
             return await self.shards[0].search(queries, deadline)
         for query in queries:
             check_query(query)
-        name = queries[0].collection
 
-        async def search(info: CollectionInfo | None) -> ShardedHits:
-            # The same creation of the collection in all shards.
-            asked = queries
-            if info is not None:
-                asked = [replace(query, identity=info.identity) for query in queries]
-            if asked[0].identity is None:
-                raise UnknownCollection("collection", name)
+        async def search(asked: Sequence[Query]) -> ShardedHits:
+            name = asked[0].collection
             fetch = partial(self.fetch, name, include=("vector",), deadline=deadline)
             asked = await with_vectors(asked, fetch)
             return await search_shards(self.shards, asked, complete=complete, deadline=deadline)
 
-        if queries[0].identity is not None:
-            return await search(None)
-        return await self.collection_cache.run(name, search, deadline=deadline, texts=False)
+        return await self._of_one_creation(queries, search, deadline)
 
     async def search_text(
         self, queries: Sequence[TextQuery], *, complete: bool, deadline: Deadline
     ) -> ShardedHits:
         """Answer several queries by words of one collection; otherwise as `search`."""
-        if self._max_bytes is not None:
-            share = self._max_bytes // max(1, len(queries))
-            queries = [replace(query, max_bytes=share) for query in queries]
+        queries = self._limited(queries)
         if len(self.shards) == 1:
             return await self.shards[0].search_text(queries, deadline)
         for query in queries:
             check_text_query(query)
-        name = queries[0].collection
 
-        async def search(info: CollectionInfo | None) -> ShardedHits:
-            asked = queries
-            if info is not None:
-                asked = [replace(query, identity=info.identity) for query in queries]
-            if asked[0].identity is None:
-                raise UnknownCollection("collection", name)
+        async def search(asked: Sequence[TextQuery]) -> ShardedHits:
             return await search_texts(self.shards, asked, complete=complete, deadline=deadline)
 
+        return await self._of_one_creation(queries, search, deadline)
+
+    async def search_sparse(
+        self, queries: Sequence[SparseQuery], *, complete: bool, deadline: Deadline
+    ) -> ShardedHits:
+        """Answer several queries by sparse weights of one collection; otherwise as `search`.
+
+        Raises:
+            InvalidInput: the collection has points, but none with sparse weights.
+        """
+        queries = self._limited(queries)
+        for query in queries:
+            check_sparse_query(query)
+
+        async def search(asked: Sequence[SparseQuery]) -> ShardedHits:
+            return await search_sparse(self.shards, asked, complete=complete, deadline=deadline)
+
+        if len(self.shards) == 1:
+            return await search(queries)
+        return await self._of_one_creation(queries, search, deadline)
+
+    def _limited(self, queries: Sequence[AnyQuery]) -> Sequence[AnyQuery]:
+        """Return the queries with equal shares of the size of an answer."""
+        if self._max_bytes is None:
+            return queries
+        share = self._max_bytes // max(1, len(queries))
+        return [replace(query, max_bytes=share) for query in queries]
+
+    async def _of_one_creation(
+        self,
+        queries: Sequence[AnyQuery],
+        search: Callable[[Sequence[AnyQuery]], Awaitable[ShardedHits]],
+        deadline: Deadline,
+    ) -> ShardedHits:
+        """Search the same creation of the collection in all shards."""
         if queries[0].identity is not None:
-            return await search(None)
-        return await self.collection_cache.run(name, search, deadline=deadline, texts=False)
+            return await search(queries)
+        name = queries[0].collection
+
+        async def of_known(info: CollectionInfo | None) -> ShardedHits:
+            if info is None:
+                raise UnknownCollection("collection", name)
+            return await search([replace(query, identity=info.identity) for query in queries])
+
+        return await self.collection_cache.run(name, of_known, deadline=deadline, texts=False)
 
     def searched(self, name: str) -> CollectionInfo | None:
         """Return a shard's description of a collection at its last search, or None."""

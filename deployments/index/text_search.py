@@ -11,10 +11,9 @@ from dataclasses import replace
 from functools import partial
 
 from deployments.index.client import RemoteShard, ShardedHits
-from deployments.index.gathering import answers_of
-from deployments.rpc.pickled_rows import PickledRows
+from deployments.index.gathering import answers_of, merge_scored
 from embedder.core.deadline import Deadline
-from embedder.index.contract.points import Consistency, Hit
+from embedder.index.contract.points import Consistency
 from embedder.index.contract.texts import TextQuery, TextStatistics, merge_statistics
 from embedder.index.vector_index import VectorIndex
 
@@ -48,7 +47,7 @@ async def search_texts(
         complete=complete,
     )
     hits = [
-        _merge(query, [one.hits[row] for one in found.values()])
+        merge_scored(query.top_k, [one.hits[row] for one in found.values()])
         for row, query in enumerate(queries)
     ]
     missing = [shard.name for shard in shards if shard not in found]
@@ -65,8 +64,3 @@ async def _ask(
 ) -> TextStatistics:
     given = (name, texts, identity, consistency)
     return await shard.call(deadline, VectorIndex.text_statistics, *given)
-
-
-def _merge(query: TextQuery, lists: Sequence[PickledRows[Hit]]) -> PickledRows[Hit]:
-    hits = sorted((hit for one in lists for hit in one), key=lambda hit: (-hit.score, hit.id))
-    return PickledRows.of(Hit, hits[: query.top_k])

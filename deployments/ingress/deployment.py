@@ -19,6 +19,7 @@ from deployments.ingress.errors.responses import InvalidRequest
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.middleware.upgrades import decline_upgrades
 from deployments.ingress.openai.chunked_inputs import ChunkedInputs
+from deployments.ingress.service.collection_model import TextVectors
 from deployments.ingress.service.replicas import Handles
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.chunking import Chunking
@@ -35,7 +36,7 @@ from embedder.core.outputs import OutputKind, Task, Tasks
 from embedder.core.request import EmbedOptions
 from embedder.core.tracing import serving
 from embedder.core.types import Input, Rows, Vectors
-from embedder.index.contract.points import CollectionInfo, StoredModel
+from embedder.index.contract.points import CollectionInfo
 from embedder.models.declared import declared_tasks
 from embedder.pipeline.reservations import ReservationChanges
 
@@ -103,18 +104,15 @@ class IngressReplica:
         texts: Sequence[str],
         options: EmbedOptions,
         model: str | None = None,
-    ) -> tuple[Vectors, StoredModel]:
-        """Embed texts of a collection: return float32[n, width] and the model that computed them.
+    ) -> TextVectors:
+        """Embed texts of a collection with its model, or with the one of this name.
 
         Raises:
             EmbedderError: as `deployments.ingress.service.service.Service.embed_for`.
         """
         self._service.handle_calls += 1
         deadline = self._service.deadline(options.timeout_s)
-        answer, stored = await self._service.embed_for(
-            collection, texts, options, deadline, model=model
-        )
-        return answer.vectors, stored
+        return await self._service.embed_for(collection, texts, options, deadline, model=model)
 
     async def embed(
         self,

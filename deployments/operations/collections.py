@@ -14,6 +14,7 @@ import numpy as np
 import orjson
 
 from deployments.index.sharded_client import RemoteIndex
+from deployments.ingress.service.collection_model import TextVectors
 from deployments.operations.backups import IndexBackups
 from deployments.operations.point_lines import PointLine, naming_lines
 from deployments.operations.running_service import RunningService
@@ -21,8 +22,9 @@ from deployments.rpc.handle_client import HandleClient
 from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import InvalidVector, Unavailable
 from embedder.core.request import EmbedOptions
-from embedder.core.types import Priority, Vectors
+from embedder.core.types import Priority
 from embedder.index.contract.points import CollectionInfo, Points, Spec, StoredModel
+from embedder.index.contract.sparse import SparseVector
 
 T = TypeVar("T")
 
@@ -59,8 +61,8 @@ class CollectionOperations:
             # Checks that the model is served. With several shards it also yields the width, which
             # no shard could take from the first vector for all shards.
             embed = embed_for(self._ingress, None, ["width"], Priority.INTERACTIVE, spec.model)
-            (vector,), _ = await embed
-            spec = replace(spec, width=len(vector)) if several else spec
+            width = (await embed).vectors.shape[1]
+            spec = replace(spec, width=width) if several else spec
         return await self.index.create(name, spec, NEVER)
 
     async def search(self, name: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -135,14 +137,13 @@ class CollectionOperations:
         """
         rows = [point.vector for point in batch]
         texts = {at: str(one.text) for at, one in enumerate(batch) if one.vector is None}
-        model = None
+        model, sparse = None, dict[int, SparseVector]()
         if texts:
             with naming_lines([batch[at].number for at in texts]):
-                found, model = await embed_for(
-                    self._ingress, info, list(texts.values()), Priority.BULK
-                )
-            for at, vector in zip(texts, found, strict=True):
+                found = await embed_for(self._ingress, info, list(texts.values()), Priority.BULK)
+            for at, vector in zip(texts, found.vectors, strict=True):
                 rows[at] = vector
+            model, sparse = found.model, dict(zip(texts, found.sparse, strict=False))
         vectors = [row for row in rows if row is not None]
         for point, vector in zip(batch, vectors, strict=True):
             if len(vector) != len(vectors[0]):
@@ -154,6 +155,7 @@ class CollectionOperations:
             vectors=np.stack(vectors),
             texts=[point.text for point in batch],
             metadata=[point.metadata for point in batch],
+            sparse=[sparse.get(at) for at in range(len(batch))] if sparse else (),
         )
         return points, model
 
@@ -164,12 +166,10 @@ async def embed_for(
     texts: Sequence[str],
     priority: Priority,
     model: str | None = None,
-) -> tuple[Vectors, StoredModel]:
-    """Embed texts of a collection, or with the given model; return also the model that did it."""
+) -> TextVectors:
+    """Embed texts of a collection, or with the given model."""
     options = EmbedOptions(priority=priority)
-    answer: tuple[Vectors, StoredModel] = await ingress.call(
-        "embed_for", info, list(texts), options, model
-    )
+    answer: TextVectors = await ingress.call("embed_for", info, list(texts), options, model)
     return answer
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from deployments.index.client import RemoteShard
 from deployments.index.gathering import gather_all
 from deployments.index.sharded_client import RemoteIndex
+from deployments.ingress.service.collection_model import TextVectors
 from deployments.ingress.wire.field_names import rename_input_errors
 from deployments.operations.collections import BATCH, Progress, embed_for, retry_unavailable
 from deployments.operations.running_service import RunningService
@@ -24,7 +25,7 @@ from deployments.rpc.handle_client import HandleClient
 from embedder.core.deadline import NEVER
 from embedder.core.errors import InvalidInput
 from embedder.core.storage_errors import ModelMismatch
-from embedder.core.types import Priority, Vectors
+from embedder.core.types import Priority
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import CollectionInfo, Spec, StoredModel
 from embedder.index.reembedding import StagedCollection
@@ -62,7 +63,8 @@ class CollectionReembedding:
             Unavailable: the service was unavailable for `RETRY_FOR_S`.
         """
         info = await self._index.describe(name, NEVER)
-        (vector,), wanted = await self._embed(["width"], model, Priority.INTERACTIVE)
+        probe = await self._embed(["width"], model, Priority.INTERACTIVE)
+        wanted = probe.model
         if info.stored is not None and info.stored.is_same(wanted):
             return info
         counts = await gather_all(
@@ -70,7 +72,7 @@ class CollectionReembedding:
         )
         if sum(counts) and not dropping:
             raise InvalidInput("collection", missing_texts(sum(counts)))
-        staged = await self._begin(info, wanted, len(vector))
+        staged = await self._begin(info, wanted, probe.vectors.shape[1])
         await self._replace(name, staged, partial(self._fill, name, staged, progress), dropping)
         return await self._index.describe(name, NEVER)
 
@@ -157,12 +159,12 @@ class CollectionReembedding:
             if not points:
                 return count
             starts = range(0, len(points), BATCH)
-            vectors = np.concatenate(
-                await gather_all(
-                    self._vectors(name, staged.stored, points[at : at + BATCH]) for at in starts
-                )
+            parts = await gather_all(
+                self._vectors(name, staged.stored, points[at : at + BATCH]) for at in starts
             )
-            given = (name, staged.identity, points, vectors)
+            vectors = np.concatenate([part.vectors for part in parts])
+            sparse = [one for part in parts for one in part.sparse]
+            given = (name, staged.identity, points, vectors, sparse)
             await retry_unavailable(shard.call, NEVER, VectorIndex.fill_staged, *given)
             after = points[-1].pk
             count += len(points)
@@ -170,15 +172,15 @@ class CollectionReembedding:
 
     async def _vectors(
         self, name: str, wanted: StoredModel, points: Sequence[OutdatedPoint]
-    ) -> Vectors:
+    ) -> TextVectors:
         texts = [one.text for one in points]
         with rename_input_errors("input", lambda at: f"text of point {points[at].id!r}"):
-            vectors, stored = await self._embed(texts, wanted.name, Priority.BULK)
-        if not stored.is_same(wanted):
-            raise ModelMismatch(name, str(wanted), str(stored))
-        return vectors
+            found = await self._embed(texts, wanted.name, Priority.BULK)
+        if not found.model.is_same(wanted):
+            raise ModelMismatch(name, str(wanted), str(found.model))
+        return found
 
     async def _embed(
         self, texts: Sequence[str], model: str | None, priority: Priority
-    ) -> tuple[Vectors, StoredModel]:
+    ) -> TextVectors:
         return await retry_unavailable(embed_for, self._ingress, None, texts, priority, model)

@@ -15,6 +15,7 @@ from embedder.core.entries.blobs import ASSUMED_BYTES
 from embedder.core.outputs import OutputKind
 from embedder.core.types import ModelInfo
 from embedder.index.contract.points import PointField, Points, Query
+from embedder.index.contract.sparse_queries import SparseQuery
 from embedder.index.contract.texts import TextQuery
 
 LIMIT_VARIABLE = "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH"
@@ -45,13 +46,18 @@ POINT_BYTES = 128
 SPARSE_BYTES = 2048
 """Estimated bytes of a sparse row: 256 weights with their ids, as SPLADE gives a paragraph."""
 
+WEIGHT_BYTES = 8
+"""The bytes of an id and its weight."""
+
 TYPICAL_WIDTH = 1024
 """Assumed width of vectors when the collection's width is unknown."""
 
 
 def points_bytes(points: Points) -> int:
     """Return the estimated bytes of an upsert, without the metadata."""
-    return points.vectors.nbytes + sum(len(text) for text in points.texts if text is not None)
+    ids = sum(len(vector) for vector in points.sparse if vector is not None)
+    texts = sum(len(text) for text in points.texts if text is not None)
+    return points.vectors.nbytes + texts + WEIGHT_BYTES * ids
 
 
 def query_bytes(query: Query) -> int:
@@ -63,6 +69,11 @@ def query_bytes(query: Query) -> int:
 def text_query_bytes(query: TextQuery) -> int:
     """Return the estimated bytes of a query by words or of its answer, whichever is larger."""
     return max(len(query.text), records_bytes(query.top_k, query.include))
+
+
+def sparse_query_bytes(query: SparseQuery) -> int:
+    """Return the estimated bytes of a query by sparse weights or of its answer."""
+    return max(WEIGHT_BYTES * len(query.weights), records_bytes(query.top_k, query.include))
 
 
 def records_bytes(count: int, include: Sequence[PointField], width: int = TYPICAL_WIDTH) -> int:

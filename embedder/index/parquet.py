@@ -20,8 +20,9 @@ from embedder.index.storage.staging import require_collection
 def export(shard: Shard, name: str, file: Path) -> int:
     """Write a collection, as it is at one moment, and return its number of points.
 
-    The columns are ``id``, ``vector``, ``text`` and ``metadata`` (JSON). With several shards,
-    ``file`` becomes a folder with a file for each shard.
+    The columns are ``id``, ``vector``, ``text`` and ``metadata`` (JSON), and, if a point of the
+    shard has a sparse vector, ``sparse_ids`` and ``sparse_weights``, null where a point has none.
+    With several shards, ``file`` becomes a folder with a file for each shard.
 
     Raises:
         MissingExtra: pyarrow is not installed.
@@ -58,13 +59,17 @@ def write_part(stored: Snapshot, name: str, file: Path) -> int:
         raise NotWritten(str(file), EXISTS)
 
     def write(target: BinaryIO) -> None:
-        schema = _schema(row)
+        has_sparse = stored.sparse_points(row.id) > 0
+        schema = _schema(row, has_sparse=has_sparse)
         with pyarrow.parquet.ParquetWriter(target, schema) as writer:
             for rows in stored.scan(row):
                 vectors = pyarrow.FixedSizeListArray.from_arrays(
                     pyarrow.array(np.ravel(rows.vectors)), row.width
                 )
                 columns = [rows.ids, vectors, rows.texts, rows.metadata]
+                if has_sparse:
+                    columns.append([None if one is None else one.ids for one in rows.sparse])
+                    columns.append([None if one is None else one.weights for one in rows.sparse])
                 writer.write_table(pyarrow.table(columns, schema=schema))
 
     with raising_not_written(file):
@@ -72,14 +77,16 @@ def write_part(stored: Snapshot, name: str, file: Path) -> int:
     return row.count
 
 
-def _schema(row: CollectionRow) -> object:
+def _schema(row: CollectionRow, *, has_sparse: bool) -> object:
     import pyarrow
 
-    return pyarrow.schema(
-        [
-            pyarrow.field("id", pyarrow.string(), nullable=False),
-            pyarrow.field("vector", pyarrow.list_(pyarrow.float32(), row.width or 0)),
-            pyarrow.field("text", pyarrow.string()),
-            pyarrow.field("metadata", pyarrow.string(), nullable=False),
-        ]
-    )
+    fields = [
+        pyarrow.field("id", pyarrow.string(), nullable=False),
+        pyarrow.field("vector", pyarrow.list_(pyarrow.float32(), row.width or 0)),
+        pyarrow.field("text", pyarrow.string()),
+        pyarrow.field("metadata", pyarrow.string(), nullable=False),
+    ]
+    if has_sparse:
+        fields.append(pyarrow.field("sparse_ids", pyarrow.list_(pyarrow.int32())))
+        fields.append(pyarrow.field("sparse_weights", pyarrow.list_(pyarrow.float32())))
+    return pyarrow.schema(fields)

@@ -16,6 +16,7 @@ from embedder.core.storage_errors import StaleCollection
 from embedder.core.types import Vectors
 from embedder.index.contract.checks import check_points
 from embedder.index.contract.points import Points, Spec, StoredModel
+from embedder.index.contract.sparse import SparseVector
 from embedder.index.shard import Shard
 from embedder.index.storage import staging
 from embedder.index.storage.failpoints import reach
@@ -74,9 +75,16 @@ def outdated(shard: Shard, name: str, identity: str, after: int) -> list[Outdate
 
 
 def fill_staged(
-    shard: Shard, name: str, identity: str, points: Sequence[OutdatedPoint], vectors: Vectors
+    shard: Shard,
+    name: str,
+    identity: str,
+    points: Sequence[OutdatedPoint],
+    vectors: Vectors,
+    sparse: Sequence[SparseVector | None] = (),
 ) -> None:
     """Set the vectors float32[n, width] of points in the staged collection.
+
+    ``sparse`` has the sparse vector of each point, or nothing if no point has one.
 
     Raises:
         InvalidInput: a vector cannot be stored.
@@ -85,9 +93,9 @@ def fill_staged(
     def write(rows: Transaction) -> Effect[None]:
         source, copy = _both(rows, name, identity)
         ids, none = [one.id for one in points], [None] * len(points)
-        given = Points(ids, vectors, none, [{}] * len(points))
+        given = Points(ids, vectors, none, [{}] * len(points), sparse=sparse)
         check_points(given, width=copy.width, metric=copy.metric)
-        staging.fill(rows, source, copy, points, vectors)
+        staging.fill(rows, source, copy, points, vectors, sparse or none)
         return lambda: None
 
     shard.commit(write)

@@ -49,6 +49,7 @@ def select_rows(points: Points, rows: Sequence[int]) -> Points:
         texts=[points.texts[row] for row in rows],
         metadata=[points.metadata[row] for row in rows],
         documents=points.documents,
+        sparse=[points.sparse[row] for row in rows] if points.sparse else (),
     )
 
 

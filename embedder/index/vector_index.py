@@ -19,8 +19,8 @@ from embedder.index import (
     parquet,
     point_reads,
     point_writes,
+    posting_reads,
     reembedding,
-    text_reads,
 )
 from embedder.index.contract.health import IndexHealth, IndexStats, health_of
 from embedder.index.shard import Shard
@@ -100,7 +100,7 @@ class VectorIndex:
     ) -> None:
         self._shard = Shard(settings or IndexSettings(), name, shards, background=background)
         if self._shard.opened is not None:
-            self._shard.opened.index_texts()  # of an earlier version
+            self._shard.opened.index_postings()  # of an earlier version
         self._closer = weakref.finalize(self, _close_unused, self._shard)
 
     def close(self) -> None:
@@ -119,8 +119,9 @@ class VectorIndex:
     count = _of_collection(point_reads.count)
     scroll = _of_collection(point_reads.scroll)
     search = _of_shard(point_reads.search)
-    text_statistics = _of_collection(text_reads.text_statistics)
-    search_text = _of_shard(text_reads.search_text)
+    text_statistics = _of_collection(posting_reads.text_statistics)
+    search_text = _of_shard(posting_reads.search_text)
+    search_sparse = _of_shard(posting_reads.search_sparse)
 
     upsert = _of_collection(point_writes.upsert)
     delete_points = _of_collection(point_writes.delete_points)

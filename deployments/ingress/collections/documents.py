@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from deployments.ingress.collections.bodies import PointBody, StoredChunk, UpsertAnswer, UpsertBody
 from deployments.ingress.middleware.context import RequestContext
-from deployments.ingress.service.collection_model import connection_for
+from deployments.ingress.service.collection_model import TextVectors, connection_for
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.chunking import Chunking, ranges, split
 from deployments.ingress.wire.field_names import rename_input_errors
@@ -22,7 +22,7 @@ from embedder.chunking.texts import chunk_texts, naming_texts, row_of
 from embedder.core.deadline import Deadline
 from embedder.core.errors import InvalidInput
 from embedder.core.request import EmbedOptions
-from embedder.core.types import Priority, Vectors
+from embedder.core.types import Priority
 from embedder.index.contract.checks import check_metadata
 from embedder.index.contract.documents import CHUNK, check_documents, chunk_id
 from embedder.index.contract.points import CollectionInfo, Points
@@ -78,13 +78,14 @@ class Documents:
             texts = [str(text) for text in chunk_texts(self.texts, chunks)]
             check_count("points", len(texts), service.settings.limits.max_points)
             with rename_input_errors("points", self._text_field), naming_texts(chunks):
-                answer, model = await service.embed_for(
+                found = await service.embed_for(
                     collection, texts, OPTIONS, deadline, model=body.model
                 )
             stored = self._stored(chunks)
-            points = self._points(stored, texts, answer.vectors)
+            points = self._points(stored, texts, found)
             with _naming_documents(chunks):
-                return stored, await service.index.put(name, points, model, deadline, collection)
+                put = service.index.put(name, points, found.model, deadline, collection)
+                return stored, await put
 
         stored, sequence = await service.index.collection_cache.run(
             name, upsert, deadline=deadline, texts=True
@@ -118,12 +119,13 @@ class Documents:
         ]
 
     def _points(
-        self, stored: Sequence[StoredChunk], texts: Sequence[str], vectors: Vectors
+        self, stored: Sequence[StoredChunk], texts: Sequence[str], found: TextVectors
     ) -> Points:
         metadata = {body.id: body.metadata for body in self.bodies}
         return Points(
             ids=[one.id for one in stored],
-            vectors=vectors,
+            vectors=found.vectors,
+            sparse=found.sparse,
             texts=texts,
             metadata=[metadata[one.document] | {CHUNK: one.place()} for one in stored],
             documents=[body.id for body in self.bodies],

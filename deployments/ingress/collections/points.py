@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -76,11 +77,10 @@ async def upsert_points(
     contents = await convert_body(context, _contents, body)
 
     async def upsert(collection: CollectionInfo | None) -> int:
-        vectors, model = await contents.embedded(
-            service, context, collection, body.model, Priority.BULK
-        )
-        points = _points(body, vectors, contents.fields)
-        return await service.index.put(name, points, model, context.deadline, collection)
+        found = await contents.embedded(service, context, collection, body.model, Priority.BULK)
+        sparse = found.sparse if any(one is not None for one in found.sparse) else ()
+        points = replace(_points(body, found.vectors, contents.fields), sparse=sparse)
+        return await service.index.put(name, points, found.model, context.deadline, collection)
 
     with _rename_vector_errors(contents.fields):
         if contents.texts:

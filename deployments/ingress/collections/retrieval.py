@@ -1,6 +1,6 @@
-"""Searches the shards for the queries of one request: by vectors, by words, or by both at once.
+"""Searches the shards for the queries of one request: by vectors, words and sparse weights.
 
-Both rankings are of one creation of the collection. Each has its points at the moment at which it
+All rankings are of one creation of the collection. Each has its points at the moment at which it
 is read, so a point that is overwritten meanwhile may be in one of them with its earlier text.
 """
 
@@ -11,28 +11,24 @@ from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from deployments.index.client import ShardedHits
-from deployments.ingress.collections.embedding import Contents
+from deployments.ingress.collections.index_queries import AskedQueries
 from deployments.ingress.collections.per_document import search_documents
 from deployments.ingress.collections.search_bodies import QueryBody, SearchBody
 from deployments.ingress.collections.search_queries import (
     by_vector,
-    by_words,
-    filter_of,
-    found_by_index,
-    included,
     is_ordered_later,
 )
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.middleware.large_bodies import convert_body
-from deployments.ingress.service.search_admission import key_of
 from deployments.ingress.service.service import Service
 from deployments.rpc.pickled_rows import PickledRows
 from embedder.core.errors import InvalidInput, LimitExceeded, Unavailable, UnknownCollection
 from embedder.core.types import Priority
 from embedder.index.contract.points import CollectionInfo, Hit, Query
+from embedder.index.contract.sparse_queries import SparseQuery
 from embedder.index.contract.texts import TextQuery
 
 Rankings = dict[str, PickledRows[Hit]]
@@ -40,6 +36,17 @@ Rankings = dict[str, PickledRows[Hit]]
 
 NONE = ShardedHits([], [], 0.0)
 """The answer to no query."""
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class _Found(NamedTuple):
+    """The answers to the queries of each ranking."""
+
+    dense: ShardedHits = NONE
+    words: ShardedHits = NONE
+    sparse: ShardedHits = NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,59 +64,54 @@ class Retrieval:
         """Return the rankings of each query, and the names of the shards that did not answer.
 
         Raises:
+            InvalidInput: no point has sparse weights, or the model computes none, for a query that
+                asks for a ranking by them.
             EmbedderError: as `SearchAdmission.search` and `Service.embed_for`.
         """
-        rows = [row for row, query in enumerate(self.queries) if by_vector(query)]
-        asked = [self.queries[row] for row in rows], [self.prefixes[row] for row in rows]
-        contents = await convert_body(self.context, Contents.of, *asked)
-        dense = [self._query(row, contents, at) for at, row in enumerate(rows)]
-        words = {
-            row: self._text_query(row) for row, query in enumerate(self.queries) if by_words(query)
-        }
+        given = (self.name, self.queries, self.prefixes, self.body.consistency)
+        asked = await convert_body(self.context, AskedQueries.of, *given)
         try:
-            by_dense, by_lexical = await self._search(contents, dense, list(words.values()))
+            found = await self._search(asked)
         except LimitExceeded as error:
             raise self._naming_candidates(error) from None
         rankings = [Rankings() for _ in self.queries]
-        for row, hits in zip(rows, by_dense.hits, strict=True):
-            rankings[row]["dense"] = hits
-        for row, hits in zip(words, by_lexical.hits, strict=True):
-            rankings[row]["lexical"] = hits
-        return rankings, [*dict.fromkeys([*by_dense.missing, *by_lexical.missing])]
+        for name, rows, answer in (
+            ("dense", asked.dense, found.dense),
+            ("lexical", asked.words, found.words),
+            ("sparse", asked.sparse, found.sparse),
+        ):
+            for row, hits in zip(rows, answer.hits, strict=True):
+                rankings[row][name] = hits
+        missing = [*found.dense.missing, *found.words.missing, *found.sparse.missing]
+        return rankings, [*dict.fromkeys(missing)]
 
-    async def _search(
-        self, contents: Contents, dense: Sequence[Query], words: Sequence[TextQuery]
-    ) -> tuple[ShardedHits, ShardedHits]:
-        """Return the hits by vectors and those by words; both calls run at the same time."""
-        keys = [key_of(query, contents.texts.get(row)) for row, query in enumerate(dense)]
-        if not contents.texts and not words:
-            return await self._by_vector(dense, keys), NONE
-        if not dense:
-            return NONE, await self._by_words(words)
-        if contents.texts:
-            self.service.search_admission.check(dense, keys)
+    async def _search(self, asked: AskedQueries) -> _Found:
+        """Return the hits of all rankings; their calls run at the same time."""
+        contents, words = asked.contents, list(asked.words.values())
+        if not contents.texts:
+            if not words:
+                return _Found(await self._by_vector(list(asked.dense.values()), asked.keys))
+            if not asked.dense:
+                return _Found(words=await self._by_words(words))
+        elif asked.dense:
+            self.service.search_admission.check(list(asked.dense.values()), asked.keys)
 
-        async def search(collection: CollectionInfo | None) -> tuple[ShardedHits, ShardedHits]:
+        async def search(collection: CollectionInfo | None) -> _Found:
             if collection is None:
                 raise UnknownCollection("collection", self.name)
-            by_vector = self._embed_and_search(collection, contents, dense, keys)
+            by_model = self._embed_and_search(collection, asked)
             if not words:
-                return await by_vector, NONE
+                return await by_model
             same = [replace(query, identity=collection.identity) for query in words]
-            return await _together(by_vector, self._by_words(same))
+            found, lexical = await _together(by_model, self._by_words(same))
+            return found._replace(words=lexical)
 
         cache = self.service.index.reading(self.body.consistency).collection_cache
         return await cache.run(
             self.name, search, deadline=self.context.deadline, texts=bool(contents.texts)
         )
 
-    async def _embed_and_search(
-        self,
-        collection: CollectionInfo,
-        contents: Contents,
-        dense: Sequence[Query],
-        keys: Sequence[bytes],
-    ) -> ShardedHits:
+    async def _embed_and_search(self, collection: CollectionInfo, asked: AskedQueries) -> _Found:
         """Search with the vectors of texts by the model of a collection.
 
         The first search by text records the model, if a collection with points has none: points of
@@ -117,21 +119,32 @@ class Retrieval:
         another one. If the model cannot be stored now, the next search tries again. A stale one
         does not wait for that.
         """
+        contents, dense = asked.contents, asked.dense
         if not contents.texts:
-            same = [replace(query, identity=collection.identity) for query in dense]
-            return await self._by_vector(same, keys)
-        vectors, model = await contents.embedded(
-            self.service, self.context, collection, self.body.model, Priority.INTERACTIVE
+            same = [replace(query, identity=collection.identity) for query in dense.values()]
+            return _Found(await self._by_vector(same, asked.keys))
+        embedded = await contents.embedded(
+            self.service,
+            self.context,
+            collection,
+            self.body.model,
+            Priority.INTERACTIVE,
+            sparse=bool(asked.sparse),
         )
+        model = embedded.model
+        sparse = asked.with_weights(embedded, collection.identity)
         records = self.body.model is None and self.body.consistency == "latest"
         if records and collection.count and collection.stored is None:
             with suppress(Unavailable):
                 await self.service.index.record_model(collection, model, self.context.deadline)
-        embedded = [
-            replace(query, vector=vector, identity=collection.identity, model=model)
-            for query, vector in zip(dense, vectors, strict=True)
-        ]
-        return await self._by_vector(embedded, keys)
+        vectors = asked.with_vectors(embedded, collection.identity)
+        if not sparse:
+            return _Found(await self._by_vector(vectors, asked.keys))
+        if not vectors:
+            return _Found(sparse=await self._by_sparse(sparse))
+        by_dense = self._by_vector(vectors, asked.keys)
+        found = await _together(by_dense, self._by_sparse(sparse))
+        return _Found(dense=found[0], sparse=found[1])
 
     async def _by_vector(self, queries: Sequence[Query], keys: Sequence[bytes]) -> ShardedHits:
         search = partial(
@@ -148,32 +161,9 @@ class Retrieval:
         search = self.service.search_admission.search_text
         return await search(queries, complete=self.body.complete, deadline=self.context.deadline)
 
-    def _query(self, row: int, contents: Contents, at: int) -> Query:
-        query = self.queries[row]
-        return Query(
-            collection=self.name,
-            vector=contents.vectors[at],
-            top_k=found_by_index(query),
-            field=contents.fields[at],
-            id=query.id,
-            filter=filter_of(query, self.prefixes[row]),
-            threshold=None if is_ordered_later(query) else query.score_threshold,
-            diversity=query.diversity,
-            include=included(query),
-            consistency=self.body.consistency,
-        )
-
-    def _text_query(self, row: int) -> TextQuery:
-        query, prefix = self.queries[row], self.prefixes[row]
-        return TextQuery(
-            collection=self.name,
-            text=query.text or "",
-            top_k=found_by_index(query),
-            field=f"{prefix}text",
-            filter=filter_of(query, prefix),
-            include=included(query),
-            consistency=self.body.consistency,
-        )
+    async def _by_sparse(self, queries: Sequence[SparseQuery]) -> ShardedHits:
+        search = self.service.search_admission.search_sparse
+        return await search(queries, complete=self.body.complete, deadline=self.context.deadline)
 
     def _naming_candidates(self, error: LimitExceeded) -> InvalidInput:
         """Return an error of too large hits with the field that says how many there are."""
@@ -184,14 +174,11 @@ class Retrieval:
         return error
 
 
-async def _together(
-    first: Coroutine[Any, Any, ShardedHits], second: Coroutine[Any, Any, ShardedHits]
-) -> tuple[ShardedHits, ShardedHits]:
+async def _together(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -> tuple[T, U]:
     """Await both; if one fails, cancel the other."""
-    both = [asyncio.ensure_future(first), asyncio.ensure_future(second)]
+    one, other = asyncio.ensure_future(first), asyncio.ensure_future(second)
     try:
-        one, other = await asyncio.gather(*both)
-        return one, other
+        return await asyncio.gather(one, other)
     finally:
-        for each in both:
-            each.cancel()
+        one.cancel()
+        other.cancel()

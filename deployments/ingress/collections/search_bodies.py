@@ -48,10 +48,17 @@ class WeightsBody(Body):
 
     dense: float = Field(1.0, ge=0, le=MAX_WEIGHT, description="of the ranking by vectors")
     lexical: float = Field(1.0, ge=0, le=MAX_WEIGHT, description="of the ranking by words (BM25)")
+    sparse: float = Field(
+        0.0,
+        ge=0,
+        le=MAX_WEIGHT,
+        description="of the ranking by sparse weights, which the model of the collection must "
+        "compute",
+    )
 
 
 class HybridBody(Body):
-    """How a text is searched by its vector and by its words, and both rankings are fused."""
+    """How a text is searched by its vector, words and weights, and the rankings are fused."""
 
     fusion: Fusion = Field(
         "rrf",
@@ -96,7 +103,9 @@ class QueryBody(FilterBody):
         description="the most results of one text that was stored with chunking",
     )
     hybrid: HybridBody | None = Field(
-        None, description="search by the words of the text too, and fuse both rankings"
+        None,
+        description="search by the words of the text, or by its sparse weights, too, and fuse the "
+        "rankings",
     )
     rerank: RerankBody | None = Field(
         None, description="order the hits again by a model that reads the query and their texts"
@@ -119,6 +128,7 @@ class SearchBody(QueryBody, ReadBody):
         {"text": "greeting", "diversity": 0.5},
         {"text": "greeting", "per_document": 1},
         {"text": "greeting", "hybrid": {"fusion": "weights", "weights": {"lexical": 0.5}}},
+        {"text": "greeting", "hybrid": {"weights": {"sparse": 1}}},
         {"text": "greeting", "rerank": {"candidates": 100}, "include": ["text", "scores"]},
         {"queries": [{"text": "greeting"}, {"id": "a", "top_k": 3}]},
     )
@@ -144,7 +154,8 @@ class Scores(BaseModel):
 
     dense: RankAnswer | None = Field(None, description="by vectors")
     lexical: RankAnswer | None = Field(None, description="by words")
-    fused: RankAnswer | None = Field(None, description="of both")
+    sparse: RankAnswer | None = Field(None, description="by sparse weights")
+    fused: RankAnswer | None = Field(None, description="of all these")
     rerank: RankAnswer | None = Field(None, description="by the model that reads the texts")
 
 

@@ -51,6 +51,11 @@ def by_words(query: QueryBody) -> bool:
     return query.hybrid is not None and query.hybrid.weights.lexical > 0
 
 
+def by_sparse(query: QueryBody) -> bool:
+    """Return whether the sparse weights of a query are searched."""
+    return query.hybrid is not None and query.hybrid.weights.sparse > 0
+
+
 def is_ordered_later(query: QueryBody) -> bool:
     """Return whether the order of its hits is another than that of the index."""
     return query.hybrid is not None or query.rerank is not None
@@ -131,7 +136,7 @@ def _check_text(query: QueryBody, name: str, limits: IngressLimits) -> None:
 def _check_hybrid(query: QueryBody, hybrid: HybridBody) -> None:
     _check_candidates("hybrid.candidates", hybrid.candidates, query.top_k)
     weights = hybrid.weights
-    if not weights.dense and not weights.lexical:
+    if not (weights.dense or weights.lexical or weights.sparse):
         raise InvalidInput("hybrid.weights", "are all 0; one must be larger")
     if query.vector is not None and not weights.dense:
         raise InvalidInput("vector", "is not used, because 'hybrid.weights.dense' is 0")

@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from deployments.ingress.service.connection import Connection
 from deployments.ingress.service.models import ServedModels
 from embedder.core.deadline import Deadline
 from embedder.core.errors import InvalidVector, UnknownModel
-from embedder.core.outputs import Task
+from embedder.core.outputs import OutputKind, RaggedRows, Task
+from embedder.core.request import Outputs
 from embedder.core.storage_errors import ModelMismatch
-from embedder.core.types import ModelInfo
-from embedder.index.contract.points import CollectionInfo
+from embedder.core.types import ModelInfo, Vectors
+from embedder.index.contract.points import CollectionInfo, StoredModel
+from embedder.index.contract.sparse import SparseVector, vectors_of
+
+STORED_KINDS = (OutputKind.DENSE, OutputKind.SPARSE)
+"""The kinds of results that a collection stores of a text."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextVectors:
+    """The vectors of texts of a collection, float32[n, width], and the model that computed them.
+
+    ``sparse`` has the sparse vector of each text, or nothing: it was not asked for, or the model
+    computes none.
+    """
+
+    vectors: Vectors
+    sparse: Sequence[SparseVector]
+    model: StoredModel
+
+    @classmethod
+    def of(cls, answer: Outputs, model: StoredModel) -> TextVectors:
+        """Return the results of `STORED_KINDS`."""
+        dense, sparse = (answer.rows[kind] for kind in STORED_KINDS)
+        assert not isinstance(dense, RaggedRows), "dense vectors have one length"
+        assert isinstance(sparse, RaggedRows), "sparse rows have lengths of their own"
+        return cls(dense, vectors_of(sparse), model)
 
 
 async def connection_for(

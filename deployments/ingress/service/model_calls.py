@@ -8,7 +8,12 @@ from typing import TypeVar
 
 from deployments.ingress.middleware.context import CURRENT_REQUEST
 from deployments.ingress.middleware.request_stats import MAX_UNCOUNTED
-from deployments.ingress.service.collection_model import check_width, connection_for
+from deployments.ingress.service.collection_model import (
+    STORED_KINDS,
+    TextVectors,
+    check_width,
+    connection_for,
+)
 from deployments.ingress.service.connection import Connection
 from deployments.ingress.service.models import ServedModels
 from deployments.ingress.service.reports.token_usage import TokenUsage
@@ -17,7 +22,7 @@ from embedder.core.errors import UnsupportedTask
 from embedder.core.outputs import OutputKind, Task
 from embedder.core.request import Embeddings, EmbedOptions, Outputs, Scores
 from embedder.core.types import Input, ModelInfo, Priority
-from embedder.index.contract.points import CollectionInfo, StoredModel
+from embedder.index.contract.points import CollectionInfo
 
 AnswerT = TypeVar("AnswerT", Embeddings, Scores, Outputs)
 
@@ -138,10 +143,12 @@ class ModelCalls:
         deadline: Deadline,
         *,
         model: str | None = None,
-    ) -> tuple[Embeddings, StoredModel]:
-        """Embed texts with the model of a collection, and return that model.
+        sparse: bool = True,
+    ) -> TextVectors:
+        """Embed texts with the model of a collection.
 
         A collection without one takes ``model`` or, where that is None, the first that embeds.
+        With ``sparse``, a model that computes sparse weights computes them in the same pass.
 
         Raises:
             ModelMismatch: ``model`` is another than that of the collection, or that is not served.
@@ -150,11 +157,16 @@ class ModelCalls:
         """
         self.models.check(model, Task.EMBED)
         connection = await connection_for(self.models, collection, model, deadline)
-        work = connection.pipeline.embed(texts, options, deadline)
-        answer = await self.counted(connection, options.priority, work)
+        if sparse and OutputKind.SPARSE in connection.info.outputs:
+            answer = await self.outputs_of(connection, texts, STORED_KINDS, options, deadline)
+            found = TextVectors.of(answer, connection.stored)
+        else:
+            work = connection.pipeline.embed(texts, options, deadline)
+            vectors = (await self.counted(connection, options.priority, work)).vectors
+            found = TextVectors(vectors, (), connection.stored)
         if collection is not None:
             check_width(collection, connection.info)
-        return answer, connection.stored
+        return found
 
     async def counted(
         self, connection: Connection, priority: Priority, work: Awaitable[AnswerT]

@@ -17,7 +17,8 @@ from deployments.index.sharded_client import RemoteIndex
 from embedder.core.deadline import Deadline
 from embedder.core.types import Priority, Timings
 from embedder.index.contract.points import Query
-from embedder.index.contract.pricing import search_price, text_search_price
+from embedder.index.contract.pricing import search_price, sparse_search_price, text_search_price
+from embedder.index.contract.sparse_queries import SparseQuery
 from embedder.index.contract.texts import TextQuery
 from embedder.pipeline.admission_control import AdmissionControl
 from embedder.pipeline.threads import QueueStats
@@ -76,6 +77,19 @@ class SearchAdmission:
         keys = [key_of(query, query.text) for query in queries]
         return await self._run(search, keys, partial(self._text_price, queries))
 
+    async def search_sparse(
+        self, queries: Sequence[SparseQuery], *, complete: bool, deadline: Deadline
+    ) -> ShardedHits:
+        """Run the queries of one request by sparse weights, as `RemoteIndex.search_sparse`.
+
+        Raises:
+            Overloaded: as `search`.
+        """
+        index = self._index.reading(queries[0].consistency)
+        search = partial(index.search_sparse, queries, complete=complete, deadline=deadline)
+        keys = [key_of(query, query.weights.encoded().hex()) for query in queries]
+        return await self._run(search, keys, partial(self._sparse_price, queries))
+
     async def _run(
         self,
         search: Callable[[], Awaitable[ShardedHits]],
@@ -103,13 +117,16 @@ class SearchAdmission:
     def _text_price(self, queries: Sequence[TextQuery]) -> int:
         return text_search_price(queries, self._index.searched(queries[0].collection))
 
+    def _sparse_price(self, queries: Sequence[SparseQuery]) -> int:
+        return sparse_search_price(queries, self._index.searched(queries[0].collection))
 
-def key_of(query: Query | TextQuery, text: str | None) -> bytes:
+
+def key_of(query: Query | TextQuery | SparseQuery, text: str | None) -> bytes:
     """Return the key by which a retried query finds its reservation.
 
     Queries for one text with different filters have different keys.
     """
-    start = b"words"
+    start = b"words" if isinstance(query, TextQuery) else b"weights"
     if isinstance(query, Query):
         vector = b"" if query.vector is None else query.vector.tobytes()
         start = vector + f"{query.id}\0".encode("utf-8", "surrogatepass")

@@ -30,6 +30,7 @@ from embedder.index.contract.limits import (
     MAX_WIDTH,
 )
 from embedder.index.contract.points import Metric, Points, Query, Spec
+from embedder.index.contract.sparse import check_sparse
 
 _NESTED = (dict, list, tuple)
 # \Z rather than $: the latter lets a trailing newline through.
@@ -70,6 +71,8 @@ def check_points(points: Points, *, width: int | None, metric: Metric) -> None:
         if text is not None:
             byte_count(text, f"points[{row}].text")
     check_metadata(points.metadata)
+    if points.sparse:
+        check_sparse(points.sparse, [f"points[{row}].text" for row in range(len(points.ids))])
     names = [f"points[{row}].vector" for row in range(len(points.ids))]
     check_vectors(points.vectors, width=width, metric=metric, names=names)
 

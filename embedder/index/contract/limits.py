@@ -20,5 +20,7 @@ MAX_KEY_CHARACTERS = 256
 """Characters of one key in metadata, and so of one key in the path of a filter's field."""
 MAX_QUERY_CHARACTERS = 65_536
 """Characters of a text whose words are searched."""
+MAX_SPARSE_IDS = 65_536
+"""Ids with a weight of one sparse vector, of a point or of a query."""
 MAX_NORM = 1e18
 """Beyond this length, squared distances overflow float32 and FAISS finds nothing."""

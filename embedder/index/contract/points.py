@@ -10,6 +10,7 @@ from typing import Any, Literal
 from embedder.core.types import SimilarityName, Vectors
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.kinds import IndexKind
+from embedder.index.contract.sparse import SparseVector
 
 PointField = Literal["vector", "text", "metadata"]
 """A field of a point that a response may include beside its id."""
@@ -94,6 +95,8 @@ class Spec:
 class Points:
     """Points of one collection: ``vectors`` float32[n, d], and lists of n.
 
+    ``sparse`` has the sparse vector of each point, None for a point that has none; without items,
+    no point has one.
     ``documents`` are the ids of documents of which these points are all chunks: the write deletes
     their earlier chunks, and points that have these ids.
     """
@@ -103,6 +106,7 @@ class Points:
     texts: Sequence[str | None]
     metadata: Sequence[dict[str, Any]]
     documents: Sequence[str] = ()
+    sparse: Sequence[SparseVector | None] = ()
 
 
 @dataclass(frozen=True, slots=True)

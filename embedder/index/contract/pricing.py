@@ -15,6 +15,7 @@ import orjson
 
 from embedder.index.contract.kinds import OVERFETCH, IndexKind
 from embedder.index.contract.points import CollectionInfo, Points, Query
+from embedder.index.contract.sparse_queries import SparseQuery
 from embedder.index.contract.texts import TextQuery
 
 SEARCH_ROWS = 1000
@@ -62,6 +63,9 @@ ROW_RETURNED = 5
 ROW_BYTES = 1000
 """The fixed cost of writing or deleting a row, in bytes."""
 
+SPARSE_BYTES = 16
+"""The bytes of an id of a sparse vector: 8 in its row, and 8 in the postings of the id."""
+
 SCANNED_BYTES = 100
 """The cost of evaluating the filter of a deletion for a row, in bytes."""
 
@@ -93,6 +97,19 @@ def text_search_price(queries: Sequence[TextQuery], collection: CollectionInfo |
     return len(queries) + (read + len(filters) * FILTER_ROWS * collection.count) // SEARCH_ROWS
 
 
+def sparse_search_price(queries: Sequence[SparseQuery], collection: CollectionInfo | None) -> int:
+    """Return the price of queries by sparse vectors of one collection; None: a small one.
+
+    How many points have an id is known after the search alone, so that each query is assumed to
+    have one id with every point.
+    """
+    if collection is None:
+        return len(queries)
+    filters = {query.filter for query in queries} - {None}
+    read = len(queries) * collection.count
+    return len(queries) + (read + len(filters) * FILTER_ROWS * collection.count) // SEARCH_ROWS
+
+
 def _compared(query: Query, collection: CollectionInfo) -> int:
     """Return how many vectors are compared with a query, stored ones counted by their cost."""
     kind = IndexKind(collection.serving)
@@ -112,10 +129,12 @@ def _compared(query: Query, collection: CollectionInfo) -> int:
 def upsert_price(points: Points) -> int:
     """Return the price, in bytes, of writing points; metadata counts as JSON."""
     texts = sum(len(text) for text in points.texts if text is not None)
+    ids = sum(len(vector) for vector in points.sparse if vector is not None)
     return (
         ROW_BYTES * len(points.ids)
         + int(points.vectors.nbytes)
         + texts
+        + SPARSE_BYTES * ids
         + _metadata_bytes(points.metadata)
     )
 

@@ -59,17 +59,26 @@ def merge_statistics(parts: Sequence[TextStatistics]) -> TextStatistics:
     return TextStatistics(documents, terms, frequencies)
 
 
+def check_wanted(top_k: int, threshold: float | None) -> None:
+    """Refuse numbers that say which hits of a ranking are wanted.
+
+    Raises:
+        InvalidInput: ``top_k`` is not 1 to `MAX_TOP_K`, or the threshold is not finite.
+    """
+    if not 1 <= top_k <= MAX_TOP_K:
+        raise InvalidInput("top_k", f"is {top_k}; it must be 1 to {MAX_TOP_K}")
+    if threshold is not None and not math.isfinite(threshold):
+        raise InvalidInput("threshold", "must be a finite number")
+
+
 def check_text_query(query: TextQuery) -> None:
     """Refuse a query with a text or a number that no search can answer.
 
     Raises:
-        InvalidInput: ``top_k`` is not 1 to `MAX_TOP_K`, the threshold is not finite, or the text
-            has a lone surrogate or more than `MAX_QUERY_CHARACTERS`.
+        InvalidInput: as `check_wanted`; or the text has a lone surrogate, or more than
+            `MAX_QUERY_CHARACTERS`.
     """
-    if not 1 <= query.top_k <= MAX_TOP_K:
-        raise InvalidInput("top_k", f"is {query.top_k}; it must be 1 to {MAX_TOP_K}")
-    if query.threshold is not None and not math.isfinite(query.threshold):
-        raise InvalidInput("threshold", "must be a finite number")
+    check_wanted(query.top_k, query.threshold)
     if len(query.text) > MAX_QUERY_CHARACTERS:
         raise LimitExceeded(query.field, "characters", len(query.text), MAX_QUERY_CHARACTERS)
     encode(query.field, query.text)

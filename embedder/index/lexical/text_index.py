@@ -2,7 +2,7 @@
 
 The index has a document for each text with a term, and blocks of postings for each term. It covers
 the points up to a pk: all of them, unless an earlier version has stored texts without an index.
-These are indexed step by step, see `embedder.index.storage.text_indexing`.
+These are indexed step by step, see `embedder.index.storage.posting_indexing`.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, islice
 from typing import Protocol
 
 from embedder.index.contract.sparse import SparseVector
@@ -22,7 +23,10 @@ DAMAGED = -1
 """No block may be used: all are deleted, and then made again from the rows."""
 
 CHUNK = 1024
-"""Points whose blocks are in memory at a time, and of one step that makes blocks again."""
+"""Points whose blocks are in memory at a time, and the most of one step of `index_some`."""
+
+STEP_IDS = 2**17
+"""About the most ids of vectors whose blocks one step makes."""
 
 CLEARED_ROWS = 4096
 """Damaged blocks that one step deletes."""
@@ -88,8 +92,13 @@ def store_vectors(
     collection: int,
     pks: Sequence[int],
     vectors: Sequence[SparseVector | None],
+    *,
+    indexes: bool = True,
 ) -> None:
     """Store the sparse vectors of points that a write has stored; None removes that of a point.
+
+    Without ``indexes``, the blocks of a collection that had no sparse vector are left to later
+    steps of `index_some`.
 
     Raises:
         StorageDamaged: the stored vector of one of the points fails its checksum.
@@ -97,12 +106,19 @@ def store_vectors(
     before = rows.totals(collection)
     if before is None and not any(vector is not None for vector in vectors):
         return
-    after = before or SparseTotals(collection)
+    after = before or SparseTotals(collection, indexed=ALL if indexes else 0)
     for start in range(0, len(pks), CHUNK):
         part = slice(start, start + CHUNK)
         after = _store(rows, after, dict(zip(pks[part], vectors[part], strict=True)))
     if after != before:
         rows.put_totals(after)
+
+
+def give_up_blocks(rows: SparseRows, collection: int) -> None:
+    """Let the blocks of a collection, if it has any, be made again from its rows."""
+    totals = rows.totals(collection)
+    if totals is not None:
+        rows.put_totals(replace(totals, indexed=DAMAGED))
 
 
 def index_some(rows: SparseRows, totals: SparseTotals) -> None:
@@ -115,13 +131,20 @@ def index_some(rows: SparseRows, totals: SparseTotals) -> None:
         if not rows.clear_blocks(totals.collection, CLEARED_ROWS):
             rows.put_totals(replace(totals, indexed=0))
         return
-    found = rows.vectors_after(totals.collection, totals.indexed, CHUNK)
+    found = _first(rows.vectors_after(totals.collection, totals.indexed, CHUNK))
     try:
         _change_blocks(rows, totals.collection, {}, found)
     except DamagedBlock:
         rows.put_totals(replace(totals, indexed=DAMAGED))
     else:
         rows.put_totals(replace(totals, indexed=max(found, default=ALL)))
+
+
+def _first(vectors: Mapping[int, SparseVector]) -> dict[int, SparseVector]:
+    """Return the vectors of one step, at least one if there are any."""
+    sizes = list(accumulate(map(len, vectors.values())))
+    within = sum(size <= STEP_IDS for size in sizes)
+    return dict(islice(vectors.items(), max(1, within)))
 
 
 def _store(

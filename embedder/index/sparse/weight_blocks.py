@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from embedder.core.storage_errors import UNNAMED, StorageDamaged
 from embedder.index.contract.sparse import SparseVector
-from embedder.index.lexical.blocks import BLOCK, BlockKey, checked
+from embedder.index.lexical.blocks import BLOCK
 
 WeightPostings = tuple[NDArray[np.int64], NDArray[np.float32]]
 """The points with a weight for one id: pks int64[n] and weights float32[n], in any order."""
@@ -66,14 +66,9 @@ def decoded(blocks: Sequence[tuple[int, bytes]]) -> WeightPostings:
     return first + rows["at"], rows["weight"].astype(np.float32)
 
 
-def by_id(rows: Iterable[tuple[int, str, object, object]]) -> dict[int, WeightPostings]:
-    """Return the postings by id, given number, term, checksum and entries of each block.
-
-    Raises:
-        DamagedBlock: a block fails its checksum.
-    """
+def by_id(rows: Iterable[tuple[int, str, bytes]]) -> dict[int, WeightPostings]:
+    """Return the postings by id, given number, term and entries of each block."""
     blocks: defaultdict[int, list[tuple[int, bytes]]] = defaultdict(list)
-    for number, term, crc, entries in rows:
-        key: BlockKey = (number, term)
-        blocks[int(term)].append((number, checked(key, entries, crc)))
+    for number, term, entries in rows:
+        blocks[int(term)].append((number, entries))
     return {one: decoded(found) for one, found in blocks.items()}

@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 from embedder.core.types import Vectors
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.points import Spec
+from embedder.index.contract.sparse import SparseVector
 from embedder.index.lexical.text_index import TextRows
+from embedder.index.sparse.sparse_index import SparseRows
 from embedder.index.storage.change_log import ChangeLog
 from embedder.index.storage.reader import Reader, Snapshot
 from embedder.index.storage.records import CollectionRow, OutdatedPoint
@@ -41,6 +43,10 @@ class Transaction(Snapshot, Protocol):
     @property
     def texts(self) -> TextRows:
         """Return the rows of the index of texts, which each write to points keeps up to date."""
+
+    @property
+    def sparse(self) -> SparseRows:
+        """Return the rows of sparse vectors, which each write to points keeps up to date."""
 
     def insert_collection(self, name: str | None, spec: Spec) -> CollectionRow:
         """Insert an empty collection under a free name; None hides it from all readers.
@@ -88,11 +94,13 @@ class Transaction(Snapshot, Protocol):
         staged: CollectionRow,
         points: Sequence[OutdatedPoint],
         vectors: Vectors,
+        sparse: Sequence[SparseVector | None],
         *,
         skip_outdated: bool,
     ) -> None:
         """Store copies of points of ``source`` with other vectors float32[n, width] in ``staged``.
 
+        ``sparse`` has their sparse vectors, None for a point without one.
         A copy has the present text and metadata of its point, and the given seq. A point that was
         deleted or lost its text is skipped; with ``skip_outdated``, so is one with another seq.
         """
@@ -152,8 +160,11 @@ class Store(Protocol):
     def collections(self) -> list[CollectionRow]:
         """Return all collections with a name that clients can use."""
 
-    def index_texts(self) -> None:
-        """Begin to index stored texts that have no index yet, in steps between other writes."""
+    def index_postings(self) -> None:
+        """Begin to index stored texts and sparse vectors that have no index yet.
+
+        This is done in steps between other writes.
+        """
 
     def pinned(self) -> AbstractContextManager[Reader]:
         """Yield a reader of one moment, for one thread; see `ChangeLog.pinned`."""

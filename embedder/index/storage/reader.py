@@ -18,6 +18,8 @@ from embedder.index.contract.points import Payload
 from embedder.index.contract.response_budget import ResponseBudget
 from embedder.index.contract.texts import TextStatistics
 from embedder.index.lexical.blocks import Postings
+from embedder.index.sparse.sparse_index import SparseTotals
+from embedder.index.sparse.weight_blocks import WeightPostings
 from embedder.index.storage.records import CollectionRow, OutdatedPoint
 from embedder.index.storage.row_encoding import EncodedRows
 
@@ -51,6 +53,9 @@ class Snapshot(Protocol):
 
     def count_without_text(self, collection: int) -> int:
         """Return how many points have no text."""
+
+    def sparse_points(self, collection: int) -> int:
+        """Return how many points have a sparse vector."""
 
     def outdated(self, source: int, staged: int, after: int) -> list[OutdatedPoint]:
         """Return a page of the points with a text that have no staged copy of the same seq.
@@ -107,6 +112,16 @@ class Reader(Protocol):
 
     def postings(self, collection: int, terms: Sequence[str]) -> dict[str, Postings]:
         """Return the postings of distinct terms.
+
+        Raises:
+            DamagedBlock: a block of postings fails its checksum.
+        """
+
+    def sparse_totals(self, collection: int) -> SparseTotals | None:
+        """Return the totals of sparse vectors; None if no point of the collection had one."""
+
+    def sparse_postings(self, collection: int, ids: Sequence[int]) -> dict[int, WeightPostings]:
+        """Return the postings of distinct vocabulary ids that some point has.
 
         Raises:
             DamagedBlock: a block of postings fails its checksum.

@@ -17,6 +17,7 @@ import orjson
 from embedder.core.storage_errors import UNNAMED, StorageDamaged
 from embedder.core.types import Vectors
 from embedder.index.contract.points import Points
+from embedder.index.contract.sparse import SparseVector
 
 DISAGREE = "the points and their index disagree"
 """The problem if an index of the database holds one entry twice, so that another one is missing."""
@@ -24,7 +25,10 @@ DISAGREE = "the points and their index disagree"
 
 @dataclass(frozen=True, slots=True)
 class EncodedRows:
-    """Encoded points of one request: lists of length n, and ``vectors`` float32[n, width]."""
+    """Encoded points of one request: lists of length n, and ``vectors`` float32[n, width].
+
+    ``sparse`` has None for a point without a sparse vector.
+    """
 
     ids: list[str]
     texts: list[str | None]
@@ -33,6 +37,7 @@ class EncodedRows:
     blobs: list[memoryview]
     vector_checksums: list[int]
     vectors: Vectors
+    sparse: Sequence[SparseVector | None]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -47,6 +52,7 @@ class EncodedRows:
             [self.blobs[row] for row in rows],
             [self.vector_checksums[row] for row in rows],
             self.vectors[list(rows)],
+            [self.sparse[row] for row in rows],
         )
 
 
@@ -63,8 +69,9 @@ def encode(points: Points) -> EncodedRows:
     buffer = vectors.data.cast("B")
     blobs = [buffer[start : start + size] for start in range(0, len(buffer), size)]
     vector_checksums = [vector_checksum(n, blob) for n, blob in zip(ids, blobs, strict=True)]
+    sparse = list(points.sparse) or [None] * len(ids)
     return EncodedRows(
-        ids, list(points.texts), metadata, checksums, blobs, vector_checksums, vectors
+        ids, list(points.texts), metadata, checksums, blobs, vector_checksums, vectors, sparse
     )
 
 

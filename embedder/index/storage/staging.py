@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from embedder.core.errors import InvalidInput, Unavailable, UnknownCollection
 from embedder.core.types import Vectors
+from embedder.index.contract.sparse import SparseVector
 from embedder.index.storage.protocol import Transaction
 from embedder.index.storage.reader import Snapshot
 from embedder.index.storage.records import CollectionRow, OutdatedPoint
@@ -67,14 +68,18 @@ def fill(
     staged: CollectionRow,
     points: Sequence[OutdatedPoint],
     vectors: Vectors,
+    sparse: Sequence[SparseVector | None],
 ) -> None:
     """Store points in the staged collection; ``vectors`` is float32[n, width].
+
+    ``sparse`` has the sparse vector of each point, or None.
 
     A point that was overwritten since it was read is stored to keep its place in the insertion
     order, and stays outdated. A point that was deleted or lost its text is skipped.
     """
     # A late call must not make a point of a frozen collection outdated.
-    rows.fill_staged(source, staged, points, vectors, skip_outdated=_is_frozen(staged))
+    frozen = _is_frozen(staged)
+    rows.fill_staged(source, staged, points, vectors, sparse, skip_outdated=frozen)
 
 
 def delete_points(rows: Transaction, source: CollectionRow, pks: Sequence[int]) -> None:

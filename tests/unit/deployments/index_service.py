@@ -6,6 +6,7 @@ The vector of a text is how many 'a', 'b', 'c' and 'd' it has, and one more each
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from itertools import chain, cycle
 from pathlib import Path
@@ -16,6 +17,7 @@ import orjson
 
 from deployments.index.replica import IndexReplica
 from deployments.index.sharded_client import RemoteIndex
+from deployments.ingress.service.collection_model import TextVectors
 from deployments.operations.collections import CollectionOperations
 from deployments.operations.running_service import RunningService
 from deployments.rpc.handle_client import Handle
@@ -26,6 +28,7 @@ from embedder.core.request import EmbedOptions
 from embedder.core.types import Priority, Vectors
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import CollectionInfo, Query, StoredModel
+from embedder.index.contract.sparse import SparseVector
 from tests.unit.deployments.local_handle import LocalHandle, as_handle
 
 LETTERS = "letters"
@@ -39,6 +42,7 @@ class LetterIngress:
         self.searches: list[dict[str, Any]] = []
         self.index: RemoteIndex | None = None
         self.busy = 0
+        self.computes_weights = False
         self.model = StoredModel(LETTERS, "1", "0" * 64, "mean")
 
     async def embed_for(
@@ -47,7 +51,7 @@ class LetterIngress:
         texts: Sequence[str],
         options: EmbedOptions,
         model: str | None = None,
-    ) -> tuple[Vectors, StoredModel]:
+    ) -> TextVectors:
         if model is None and collection is not None:
             model = collection.model
         return await self.embed_with(model, texts, options)
@@ -57,7 +61,7 @@ class LetterIngress:
         assert self.index is not None
         self.searches.append(body)
         info = await self.index.describe(collection, NEVER)
-        (vector,), _ = await self.embed_for(info, [body["text"]], EmbedOptions())
+        (vector,) = (await self.embed_for(info, [body["text"]], EmbedOptions())).vectors
         condition = parse(body["filter"]) if "filter" in body else None
         query = Query(collection, vector, body["top_k"], filter=condition)
         found = await self.index.search([query], complete=body["complete"], deadline=NEVER)
@@ -65,9 +69,16 @@ class LetterIngress:
 
     async def embed_with(
         self, model: str | None, texts: Sequence[str], options: EmbedOptions
-    ) -> tuple[Vectors, StoredModel]:
+    ) -> TextVectors:
         """Return the vectors of a model, and which model that is."""
-        return await self.embed(texts, options, model), self.model
+        vectors = await self.embed(texts, options, model)
+        return TextVectors(vectors, self.sparse_of(texts), self.model)
+
+    def sparse_of(self, texts: Sequence[str]) -> Sequence[SparseVector]:
+        """Return the number of each letter as its weight, if the model computes weights."""
+        if not self.computes_weights:
+            return ()
+        return [SparseVector.of(Counter(map(ord, text))) for text in texts]
 
     async def embed(
         self, texts: Sequence[str], options: EmbedOptions, model: str | None

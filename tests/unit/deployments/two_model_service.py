@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from deployments.index.sharded_client import RemoteIndex
+from deployments.ingress.service.collection_model import TextVectors
 from deployments.operations.collections import CollectionOperations
 from deployments.operations.point_lines import PointLine
 from deployments.operations.reembedding import CollectionReembedding
@@ -36,7 +37,7 @@ class TwoModels(LetterIngress):
 
     async def embed_with(
         self, model: str | None, texts: Sequence[str], options: EmbedOptions
-    ) -> tuple[Vectors, StoredModel]:
+    ) -> TextVectors:
         if model != DIGITS.name:
             return await super().embed_with(model, texts, options)
         if "bad" in texts:
@@ -44,7 +45,7 @@ class TwoModels(LetterIngress):
         self.texts += [text for text in texts if text != "width"]
         if self.meanwhile is not None and texts != ["width"]:
             await self.meanwhile()
-        return digits_of(texts), self.digits
+        return TextVectors(digits_of(texts), self.sparse_of(texts), self.digits)
 
 
 def digits_of(texts: Sequence[str]) -> Vectors:

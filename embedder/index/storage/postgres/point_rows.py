@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from embedder.index.contract.documents import chunk_ids, document_of
 from embedder.index.storage.postgres.collection_table import decoded, encoded
 from embedder.index.storage.postgres.jsonb_fields import fields_of
-from embedder.index.storage.row_encoding import decode_metadata
+from embedder.index.storage.row_encoding import (
+    checksum,
+    decode_metadata,
+    vector_checksum,
+    versioned,
+)
 
 if TYPE_CHECKING:
     from embedder.index.storage.postgres.connection.limited_connection import LimitedConnection
@@ -62,6 +67,27 @@ class NewRows:
     metadata: Sequence[str]
     vector_checksums: Sequence[int]
     blobs: Sequence[bytes | memoryview]
+
+
+def copied_rows(
+    found: Sequence[tuple[Any, ...]], seqs: Mapping[int, int], blobs: Mapping[int, bytes]
+) -> NewRows:
+    """Return copies of points with other vectors, given pk, seq, id, text and metadata of each.
+
+    ``seqs`` and ``blobs`` are the sequence numbers and the vectors of the copies, by pk.
+    """
+    of = [one[0] for one in found]
+    ids, texts = ([decoded(one[column]) for one in found] for column in (2, 3))
+    metadata = [one[4] for one in found]
+    sealed = [
+        versioned(checksum(name, text, value), seqs[pk])
+        for pk, name, text, value in zip(of, ids, texts, metadata, strict=True)
+    ]
+    crcs = [vector_checksum(name, blobs[pk]) for pk, name in zip(of, ids, strict=True)]
+    return NewRows(
+        *(ids, [seqs[pk] for pk in of], sealed, texts, metadata),
+        *(crcs, [blobs[pk] for pk in of]),
+    )
 
 
 def put_points(db: LimitedConnection, collection: int, rows: NewRows) -> tuple[list[int], int]:

@@ -19,12 +19,15 @@ from embedder.index.contract.points import Payload
 from embedder.index.contract.response_budget import ResponseBudget
 from embedder.index.contract.texts import TextStatistics
 from embedder.index.lexical.blocks import Postings
+from embedder.index.sparse.sparse_index import SparseTotals
+from embedder.index.sparse.weight_blocks import WeightPostings
 from embedder.index.storage.postgres.collection_table import decoded
 from embedder.index.storage.postgres.connection.error_codes import translate_database_errors
 from embedder.index.storage.postgres.connection.idle_connections import IdleConnections
 from embedder.index.storage.postgres.filter_sql import Parameters, to_sql
+from embedder.index.storage.postgres.rows.sparse_rows import PostgresSparse
+from embedder.index.storage.postgres.rows.text_rows import PostgresTexts
 from embedder.index.storage.postgres.snapshot import PostgresSnapshot
-from embedder.index.storage.postgres.text_rows import PostgresTextReader
 from embedder.index.storage.row_encoding import DISAGREE, check_payload, decode_vectors
 
 if TYPE_CHECKING:
@@ -153,11 +156,19 @@ class PostgresReader:
 
     def text_statistics(self, collection: int, terms: Sequence[str]) -> TextStatistics | None:
         """Return the statistics of terms; None if the texts are not all indexed."""
-        return PostgresTextReader(self._fetch).statistics(collection, terms)
+        return PostgresTexts(self._fetch).statistics(collection, terms)
 
     def postings(self, collection: int, terms: Sequence[str]) -> dict[str, Postings]:
         """Return the postings of distinct terms."""
-        return PostgresTextReader(self._fetch).postings(collection, terms)
+        return PostgresTexts(self._fetch).postings(collection, terms)
+
+    def sparse_totals(self, collection: int) -> SparseTotals | None:
+        """Return the totals of sparse vectors; None if no point of the collection had one."""
+        return PostgresSparse(self.location, self._fetch).totals(collection)
+
+    def sparse_postings(self, collection: int, ids: Sequence[int]) -> dict[int, WeightPostings]:
+        """Return the postings of distinct vocabulary ids that some point has."""
+        return PostgresSparse(self.location, self._fetch).postings(collection, ids)
 
     def vectors(
         self, collection: int, pks: NDArray[np.int64], width: int

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from embedder.core.errors import ConfigurationError
 from embedder.core.storage_errors import NewerFormat, StorageDamaged
-from embedder.index.storage.postgres.text_rows import TEXTS
+from embedder.index.storage.postgres.rows.sparse_rows import SPARSE
+from embedder.index.storage.postgres.rows.text_rows import TEXTS
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 # writers: how many transactions each process has committed; only its latest session may commit.
 # name: null while a collection is restored, and after it was deleted.
@@ -61,10 +62,10 @@ ALTER TABLE embedder.vectors ALTER COLUMN vector SET STORAGE EXTERNAL;
 CREATE TABLE embedder.deletions(
     collection bigint NOT NULL, seq bigint NOT NULL, pk bigint NOT NULL,
     PRIMARY KEY (collection, seq, pk));
-{TEXTS}
+{TEXTS}{SPARSE}
 """
 
-_MIGRATIONS: dict[int, str] = {1: TEXTS}
+_MIGRATIONS: dict[int, str] = {1: TEXTS, 2: SPARSE}
 """For each earlier version the statements that lead to the next one."""
 
 _MIGRATION_LOCK = 0x45564958

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from embedder.core.storage_errors import StorageDamaged
+from embedder.index.contract.sparse import SparseVector
+from embedder.index.sparse.scanning import SparseScan
 from embedder.index.storage.postgres.collection_table import (
     COLUMNS,
     as_collection,
     decoded,
     encoded,
 )
+from embedder.index.storage.postgres.rows.sparse_rows import SINCE_VERSION, PostgresSparse
 from embedder.index.storage.records import (
     PAGE_CHARACTERS,
     PAGE_POINTS,
@@ -32,6 +35,7 @@ NAMED = f"SELECT {COLUMNS} FROM embedder.collections WHERE shard = %s AND name I
 _FIND = f"{NAMED} AND name = %s"
 _NAMED_SO = f"{NAMED} AND name = ANY(%b)"
 _DELETED = "SELECT identity FROM embedder.deleted WHERE shard = %s AND identity = ANY(%b)"
+_VERSION = "SELECT version FROM embedder.meta"
 _CHUNK = """
 SELECT p.pk, p.seq, p.crc, p.id, p.text, p.metadata, v.crc, v.vector
 FROM embedder.points AS p LEFT JOIN embedder.vectors AS v USING (collection, pk)
@@ -88,6 +92,12 @@ class PostgresSnapshot:
         ((count,),) = self.rows(_WITHOUT_TEXT, collection)
         return int(count)
 
+    def sparse_points(self, collection: int) -> int:
+        """Return how many points have a sparse vector."""
+        rows = self._stored_sparse()
+        totals = None if rows is None else rows.totals(collection)
+        return 0 if totals is None else totals.points
+
     def outdated(self, source: int, staged: int, after: int) -> list[OutdatedPoint]:
         """Return a page of the points with a text that have no staged copy of the same seq."""
         found = self.rows(_OUTDATED, source, after, staged, PAGE_POINTS, PAGE_CHARACTERS)
@@ -107,18 +117,31 @@ class PostgresSnapshot:
             StorageDamaged: a row fails its checksum, or points are missing.
         """
         after, count = 0, 0
+        sparse = SparseScan(self._stored_sparse(), self.location, row.id)
         while chunk := self.rows(_CHUNK, row.id, after, CHUNK_ROWS):
             pks = [after, *(stored[0] for stored in chunk)]
             if any(pk >= following for pk, following in pairwise(pks)):
                 raise StorageDamaged(self.location, DISAGREE, row.name)
-            yield _encoded(self.location, chunk, row.width or 0)
+            yield _encoded(self.location, chunk, row.width or 0, sparse.of(pks[1:]))
             after, count = chunk[-1][0], count + len(chunk)
         if count != row.count:
             problem = f"{count} of {row.count} points are there"
             raise StorageDamaged(self.location, problem, row.name)
+        sparse.check_end()
+
+    def _stored_sparse(self) -> PostgresSparse | None:
+        ((version,),) = self.rows(_VERSION)
+        if version < SINCE_VERSION:
+            return None
+        return PostgresSparse(self.location, lambda query, given: self.rows(query, *given))
 
 
-def _encoded(location: str, chunk: list[tuple[Any, ...]], width: int) -> EncodedRows:
+def _encoded(
+    location: str,
+    chunk: list[tuple[Any, ...]],
+    width: int,
+    sparse: list[SparseVector | None],
+) -> EncodedRows:
     _, seqs, stored, names, given, metadata, vector_crcs, blobs = (
         list(column) for column in zip(*chunk, strict=True)
     )
@@ -131,4 +154,4 @@ def _encoded(location: str, chunk: list[tuple[Any, ...]], width: int) -> Encoded
     vectors = decode_vectors(location, ids, blobs, vector_crcs, width)
     rows = np.ascontiguousarray(vectors).data.cast("B")
     views = [rows[start : start + 4 * width] for start in range(0, len(rows), 4 * width)]
-    return EncodedRows(ids, texts, metadata, checksums, views, vector_crcs, vectors)
+    return EncodedRows(ids, texts, metadata, checksums, views, vector_crcs, vectors, sparse)

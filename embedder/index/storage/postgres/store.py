@@ -14,9 +14,9 @@ from embedder.index.storage.postgres.transaction import PostgresTransaction
 from embedder.index.storage.postgres.writing.committer import Committer
 from embedder.index.storage.postgres.writing.reclaiming import reclaim
 from embedder.index.storage.postgres.writing.writing_session import WritingSession
+from embedder.index.storage.posting_indexing import PostingIndexing
 from embedder.index.storage.protocol import Effect, T, Transaction, Write
 from embedder.index.storage.records import CollectionRow
-from embedder.index.storage.text_indexing import TextIndexing
 from embedder.measurements.index import CommitStats
 
 _LEAD = "SELECT pg_try_advisory_lock(1163216209, %s)"
@@ -45,7 +45,7 @@ class PostgresStore:
         self.log = PostgresLog(session.location, shard, self._connections)
         self._session = session
         self._committer = Committer(session)
-        self._text_indexing = TextIndexing(self.submit)
+        self._posting_indexing = PostingIndexing(self.submit)
 
     @property
     def refusal(self) -> Exception | None:
@@ -70,9 +70,9 @@ class PostgresStore:
         """Queue a write; see `Store.submit`."""
         return self._committer.submit(write)
 
-    def index_texts(self) -> None:
-        """Begin to index stored texts that have no index yet; see `Store.index_texts`."""
-        self._text_indexing.start()
+    def index_postings(self) -> None:
+        """Begin to index stored rows that have no index yet; see `Store.index_postings`."""
+        self._posting_indexing.start()
 
     def pinned(self) -> AbstractContextManager[PinnedReader]:
         """Yield a reader of one moment; see `Store.pinned`."""

@@ -21,11 +21,12 @@ from embedder.core.types import Vectors
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.limits import MAX_DELETED
 from embedder.index.contract.points import Spec
+from embedder.index.contract.sparse import SparseVector
 from embedder.index.lexical.text_index import TextTotals, index_points
+from embedder.index.sparse.sparse_index import store_vectors
 from embedder.index.storage.postgres.collection_table import (
     INSERT,
     UPDATE,
-    decoded,
     encoded,
     update_parameters,
 )
@@ -33,21 +34,18 @@ from embedder.index.storage.postgres.filter_sql import to_sql
 from embedder.index.storage.postgres.locked_collections import LockedCollections
 from embedder.index.storage.postgres.point_rows import (
     NewRows,
+    copied_rows,
     delete_rows,
     find_chunks,
     put_points,
     put_vectors,
 )
+from embedder.index.storage.postgres.rows.sparse_rows import PostgresSparse
+from embedder.index.storage.postgres.rows.text_rows import PostgresTexts
 from embedder.index.storage.postgres.schema import check_version
 from embedder.index.storage.postgres.snapshot import PostgresSnapshot
-from embedder.index.storage.postgres.text_rows import PostgresTexts
 from embedder.index.storage.records import CollectionRow, OutdatedPoint, new_collection
-from embedder.index.storage.row_encoding import (
-    EncodedRows,
-    checksum,
-    vector_checksum,
-    versioned,
-)
+from embedder.index.storage.row_encoding import EncodedRows, versioned
 
 if TYPE_CHECKING:
     from embedder.index.storage.postgres.connection.limited_connection import LimitedConnection
@@ -88,7 +86,9 @@ class PostgresTransaction(PostgresSnapshot):
         self, db: LimitedConnection, shard: int, location: str, writer: int, has_unnamed: Event
     ) -> None:
         super().__init__(db, shard, location)
-        self.texts = PostgresTexts(db, lambda query, given: self.rows(query, *given))
+        statements = (lambda query, given: self.rows(query, *given)), db.execute
+        self.texts = PostgresTexts(*statements)
+        self.sparse = PostgresSparse(location, *statements)
         self.writer = writer
         self._has_unnamed = has_unnamed
         self.stored = self.deleted = 0
@@ -166,7 +166,7 @@ class PostgresTransaction(PostgresSnapshot):
             rows.vector_checksums,
             rows.blobs,
         )
-        pks, updated = self._put(updated, new)
+        pks, updated = self._put(updated, new, rows.sparse)
         return np.array(pks, np.int64), updated
 
     def delete(self, row: CollectionRow, pks: Sequence[int]) -> CollectionRow:
@@ -174,7 +174,7 @@ class PostgresTransaction(PostgresSnapshot):
         if not pks:
             return row
         sequence = row.sequence + 1
-        index_points(self.texts, row.id, pks, [None] * len(pks))
+        self._index(row.id, pks, none := [None] * len(pks), none)
         deleted = delete_rows(self.db, row.id, sequence, pks)
         self.deleted += deleted
         return self.update_collection(replace(row, sequence=sequence, count=row.count - deleted))
@@ -185,6 +185,7 @@ class PostgresTransaction(PostgresSnapshot):
         staged: CollectionRow,
         points: Sequence[OutdatedPoint],
         vectors: Vectors,
+        sparse: Sequence[SparseVector | None],
         *,
         skip_outdated: bool,
     ) -> None:
@@ -197,18 +198,9 @@ class PostgresTransaction(PostgresSnapshot):
         if not kept:
             return
         of = [one[0] for one in kept]
-        ids, texts = ([decoded(one[column]) for one in kept] for column in (2, 3))
-        metadata = [one[4] for one in kept]
-        sealed = [
-            versioned(checksum(name, text, value), seqs[pk])
-            for pk, name, text, value in zip(of, ids, texts, metadata, strict=True)
-        ]
-        crcs = [vector_checksum(name, blobs[pk]) for pk, name in zip(of, ids, strict=True)]
-        new = NewRows(
-            *(ids, [seqs[pk] for pk in of], sealed, texts, metadata),
-            *(crcs, [blobs[pk] for pk in of]),
-        )
-        self._put(staged, new)
+        new = copied_rows(kept, seqs, blobs)
+        weights = {point.pk: one for point, one in zip(points, sparse, strict=True)}
+        self._put(staged, new, [weights[pk] for pk in of])
 
     def copies(self, source: int, staged: int, pks: Sequence[int]) -> list[int]:
         """Return the pks of the staged copies of these points of ``source``."""
@@ -218,15 +210,27 @@ class PostgresTransaction(PostgresSnapshot):
         """Return the pks of the staged copies of the points of ``source`` that have no text."""
         return [pk for (pk,) in self.rows(_OF_TEXTLESS, staged, source)]
 
-    def _put(self, row: CollectionRow, rows: NewRows) -> tuple[list[int], CollectionRow]:
+    def _put(
+        self, row: CollectionRow, rows: NewRows, sparse: Sequence[SparseVector | None]
+    ) -> tuple[list[int], CollectionRow]:
         """Store points; return their pks and the collection, of which the count changes."""
         pks, added = put_points(self.db, row.id, rows)
         updated = replace(row, count=row.count + added)
         put_vectors(self.db, row.id, pks, rows)
-        index_points(self.texts, row.id, pks, rows.texts)
+        self._index(row.id, pks, rows.texts, sparse)
         self.stored += len(pks)
         self._update(updated, used=len(pks))
         return pks, updated
+
+    def _index(
+        self,
+        collection: int,
+        pks: Sequence[int],
+        texts: Sequence[str | None],
+        sparse: Sequence[SparseVector | None],
+    ) -> None:
+        index_points(self.texts, collection, pks, texts)
+        store_vectors(self.sparse, collection, pks, sparse)
 
     def _update(self, row: CollectionRow, used: int = 0) -> None:
         """Store a collection of which ``used`` more pks are assigned."""

@@ -19,8 +19,9 @@ from embedder.core.storage_errors import StorageDamaged, StorageFull, StorageRea
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.protocol import Effect
 from embedder.index.storage.sqlite.error_codes import storage_error, translate_storage_errors
+from embedder.index.storage.sqlite.meta_table import read_number
 from embedder.index.storage.sqlite.reserved_space import ReservedSpace
-from embedder.index.storage.sqlite.schema import read_number, release_free_pages
+from embedder.index.storage.sqlite.schema import release_free_pages
 from embedder.index.storage.sqlite.transaction import SqliteTransaction
 from embedder.index.storage.write_queue import Job, WriteQueue, apply, fail
 
@@ -124,11 +125,11 @@ class Committer(WriteQueue):
                 self._commit([job])
             return
         elif isinstance(error, StorageFull) and self._may_use_reserve(jobs):
-            self._rows.keeps_texts = False
+            self._rows.changes_blocks = False
             try:
                 self._commit(jobs)
             finally:
-                self._rows.keeps_texts = True
+                self._rows.changes_blocks = True
             return
         fail(jobs, error)
 

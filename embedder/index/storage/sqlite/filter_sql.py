@@ -46,6 +46,17 @@ def to_sql(condition: Filter, column: str) -> tuple[str, list[str]]:
 # opening parenthesis one, NOT one, and an item of a list two unless it is the first.
 
 
+def selection(columns: str, condition: Filter | None, also: str = "") -> tuple[str, list[str]]:
+    """Return SQL that selects the points of a collection that meet a filter, and its parameters.
+
+    The parameters hold all client input. The first one of the statement is the collection, then
+    come those of ``also``.
+    """
+    sql, parameters = ("1", []) if condition is None else to_sql(condition, "p.metadata")
+    source = "FROM points AS p INDEXED BY points_by_pk WHERE p.collection = ?"
+    return f"SELECT {columns} {source} {also} AND ({sql})", parameters
+
+
 def _without_not(condition: Filter, *, negated: bool) -> Filter:
     """Return the condition or its negation, with NOT only before fields and nested lists flattened.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from embedder.index.storage.sqlite.schema import read_number, write_meta
+from embedder.index.storage.sqlite.meta_table import read_number, write_meta
 
 LOOKUP_IDS = 256
 """Ids of one statement: each is a parameter of it, and SQLite takes at most 32,766."""
@@ -83,6 +83,6 @@ def select_by_ids(
         )
 
 
-def as_json(numbers: Sequence[int]) -> str:
-    """Return numbers as a JSON array, for ``json_each``."""
-    return orjson.dumps(list(numbers)).decode()
+def as_json(values: Sequence[int] | Sequence[str]) -> str:
+    """Return numbers, or texts without U+0000, as a JSON array, for ``json_each``."""
+    return orjson.dumps(list(values)).decode()

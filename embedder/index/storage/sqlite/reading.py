@@ -22,15 +22,18 @@ from embedder.index.contract.points import Payload, PointField
 from embedder.index.contract.response_budget import ResponseBudget
 from embedder.index.contract.texts import TextStatistics
 from embedder.index.lexical.blocks import Postings
+from embedder.index.sparse.sparse_index import SparseTotals
+from embedder.index.sparse.weight_blocks import WeightPostings
 from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.row_encoding import DISAGREE, check_payload, decode_vectors
 from embedder.index.storage.sqlite.collection_table import COLUMNS, as_collection
 from embedder.index.storage.sqlite.error_codes import translate_storage_errors
-from embedder.index.storage.sqlite.filter_sql import to_sql
+from embedder.index.storage.sqlite.filter_sql import selection
 from embedder.index.storage.sqlite.point_rows import as_json, select_by_ids
+from embedder.index.storage.sqlite.rows.sparse_rows import SqliteSparse
+from embedder.index.storage.sqlite.rows.text_rows import SqliteTexts
 from embedder.index.storage.sqlite.schema import open_reader
 from embedder.index.storage.sqlite.snapshot import SqliteSnapshot
-from embedder.index.storage.sqlite.text_rows import SqliteTexts
 
 _PAYLOAD = "p.pk, p.seq, p.ext_id, p.text, p.metadata, p.crc"
 _CHOSEN = "FROM json_each(?) AS j CROSS JOIN points AS p"
@@ -110,7 +113,7 @@ class SqliteReader:
         budget: ResponseBudget,
     ) -> tuple[list[Payload], bool]:
         """Return points with a pk above ``after``, by ascending pk; see `ResponseBudget.page`."""
-        query, parameters = _selection(_PAYLOAD, condition, "AND p.pk > ?")
+        query, parameters = selection(_PAYLOAD, condition, "AND p.pk > ?")
         query += " ORDER BY p.pk LIMIT ?"
         given = (collection, after, *parameters, limit + 1)
         with self._connection() as db, closing(db.execute(query, given)) as rows:
@@ -118,7 +121,7 @@ class SqliteReader:
 
     def count(self, collection: int, condition: Filter) -> int:
         """Return how many points meet a filter."""
-        query, parameters = _selection("count(*)", condition)
+        query, parameters = selection("count(*)", condition)
         with self._connection() as db:
             return int(db.execute(query, (collection, *parameters)).fetchone()[0])
 
@@ -129,7 +132,7 @@ class SqliteReader:
 
         The second value is the collection's sequence number at that moment.
         """
-        query, parameters = _selection("p.pk, p.seq", condition, "AND p.seq > ?")
+        query, parameters = selection("p.pk, p.seq", condition, "AND p.seq > ?")
         with self.snapshot() as snapshot:
             pairs = self._pairs(snapshot.db.execute(query, (collection, after, *parameters)))
             row = snapshot.db.execute(
@@ -143,7 +146,7 @@ class SqliteReader:
         Raises:
             StorageDamaged: the index of the table holds a point twice.
         """
-        query, _ = _selection("p.pk, p.seq", None)
+        query, _ = selection("p.pk, p.seq", None)
         with self._connection() as db:
             pairs = self._pairs(db.execute(f"{query} ORDER BY p.pk", (collection,)))
         if (np.diff(pairs[:, 0]) <= 0).any():
@@ -159,6 +162,16 @@ class SqliteReader:
         """Return the postings of distinct terms."""
         with self._connection() as db:
             return SqliteTexts(db).postings(collection, terms)
+
+    def sparse_totals(self, collection: int) -> SparseTotals | None:
+        """Return the totals of sparse vectors; None if no point of the collection had one."""
+        with self._connection() as db:
+            return SqliteSparse(db, self.location).totals(collection)
+
+    def sparse_postings(self, collection: int, ids: Sequence[int]) -> dict[int, WeightPostings]:
+        """Return the postings of distinct vocabulary ids that some point has."""
+        with self._connection() as db:
+            return SqliteSparse(db, self.location).postings(collection, ids)
 
     def vectors(
         self, collection: int, pks: NDArray[np.int64], width: int
@@ -229,14 +242,3 @@ class SqlitePinnedReader(SqliteReader):
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         yield self._moment.db
-
-
-def _selection(columns: str, condition: Filter | None, also: str = "") -> tuple[str, list[str]]:
-    """Return SQL that selects the points of a collection that meet a filter, and its parameters.
-
-    The parameters hold all client input. The first one of the statement is the collection, then
-    come those of ``also``.
-    """
-    sql, parameters = ("1", []) if condition is None else to_sql(condition, "p.metadata")
-    source = "FROM points AS p INDEXED BY points_by_pk WHERE p.collection = ?"
-    return f"SELECT {columns} {source} {also} AND ({sql})", parameters

@@ -12,11 +12,12 @@ from contextlib import suppress
 from embedder.core.errors import EmbedderError
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.protocol import Effect, Transaction
-from embedder.index.storage.sqlite.collection_table import COLUMNS, as_collection
+from embedder.index.storage.sqlite.collection_table import COLUMNS, FILE_NAME, as_collection
 from embedder.index.storage.sqlite.committer import Committer
 from embedder.index.storage.sqlite.point_rows import delete_rows
+from embedder.index.storage.sqlite.rows.sparse_rows import SqliteSparse
+from embedder.index.storage.sqlite.rows.text_rows import SqliteTexts
 from embedder.index.storage.sqlite.schema import release_free_pages
-from embedder.index.storage.sqlite.text_rows import SqliteTexts
 
 PURGE_ROWS = 4096
 """Rows of a deleted collection that one step deletes."""
@@ -60,8 +61,12 @@ def purge(db: sqlite3.Connection, spared: Collection[int]) -> bool:
         "SELECT pk FROM points INDEXED BY points_by_pk WHERE collection = ? LIMIT ?",
         (row.id, PURGE_ROWS),
     )
-    texts = SqliteTexts(db)
-    if not delete_rows(db, [pk for (pk,) in pks]) and not texts.clear(row.id, PURGE_ROWS):
+    texts, sparse = SqliteTexts(db), SqliteSparse(db, FILE_NAME)
+    if not (
+        delete_rows(db, [pk for (pk,) in pks])
+        or texts.clear(row.id, PURGE_ROWS)
+        or sparse.clear(row.id, PURGE_ROWS)
+    ):
         texts.forget(row.id)
         db.execute("DELETE FROM collections WHERE id = ?", (row.id,))
     return True

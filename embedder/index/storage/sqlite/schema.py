@@ -11,7 +11,7 @@ import sqlite3
 import uuid
 from collections.abc import Callable
 from contextlib import closing, suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from embedder.core.cancellation import is_cancelled
@@ -25,9 +25,10 @@ from embedder.index.storage.sqlite.collection_table import (
     version_1,
 )
 from embedder.index.storage.sqlite.error_codes import translate_storage_errors
-from embedder.index.storage.sqlite.text_rows import TEXTS, create_texts
+from embedder.index.storage.sqlite.rows.sparse_rows import SPARSE
+from embedder.index.storage.sqlite.rows.text_rows import TEXTS
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 STEPS = 10_000
 """Steps of SQLite's virtual machine between two checks for cancellation."""
 
@@ -53,13 +54,29 @@ CREATE TABLE vectors(pk INTEGER PRIMARY KEY, crc INTEGER NOT NULL, vector BLOB N
 {DELETED}
 """
 _SCHEMA = f"""
-{_WITHOUT_TEXTS}{TEXTS}
+{_WITHOUT_TEXTS}{TEXTS}{SPARSE}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
 
-_SCHEMAS = {1: version_1(_WITHOUT_TEXTS), 2: _WITHOUT_TEXTS, SCHEMA_VERSION: _SCHEMA}
-_MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: migrate_to_2, 2: create_texts}
+
+def _create_tables(statements: str, db: sqlite3.Connection) -> None:
+    """Create tables inside the caller's transaction."""
+    for statement in filter(str.strip, statements.split(";")):
+        db.execute(statement)
+
+
+_SCHEMAS = {
+    1: version_1(_WITHOUT_TEXTS),
+    2: _WITHOUT_TEXTS,
+    3: _WITHOUT_TEXTS + TEXTS,
+    SCHEMA_VERSION: _SCHEMA,
+}
+_MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {
+    1: migrate_to_2,
+    2: partial(_create_tables, TEXTS),
+    3: partial(_create_tables, SPARSE),
+}
 """For each earlier version the change of the tables that leads to the next one."""
 
 
@@ -134,31 +151,6 @@ def check_format(connection: sqlite3.Connection, path: Path) -> int | None:
     return version
 
 
-def read_meta(connection: sqlite3.Connection, key: str) -> int | str:
-    """Return a value of the table ``meta``.
-
-    Raises:
-        StorageDamaged: the value is missing.
-    """
-    row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-    if row is None or not isinstance(row[0], (int, str)):
-        raise StorageDamaged(FILE_NAME, f"the table meta has no {key}")
-    value: int | str = row[0]
-    return value
-
-
-def read_number(connection: sqlite3.Connection, key: str) -> int:
-    """Return a number of the table ``meta``.
-
-    Raises:
-        StorageDamaged: the value is missing, or is not a number.
-    """
-    value = read_meta(connection, key)
-    if not isinstance(value, int):
-        raise StorageDamaged(FILE_NAME, f"has {key} {value!r}")
-    return value
-
-
 def release_free_pages(connection: sqlite3.Connection, most: int) -> int:
     """Remove up to ``most`` free pages from the file; return how many were removed.
 
@@ -173,11 +165,6 @@ def release_free_pages(connection: sqlite3.Connection, most: int) -> int:
         # One page per call: the module of Python ends this statement after its first step.
         connection.execute("PRAGMA incremental_vacuum(1)")
     return count
-
-
-def write_meta(connection: sqlite3.Connection, key: str, value: int | str) -> None:
-    """Set a value of the table ``meta``."""
-    connection.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, *, durable: bool, log_bytes: int) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from embedder.core.storage_errors import StorageDamaged
+from embedder.index.contract.sparse import SparseVector
+from embedder.index.sparse.scanning import SparseScan
 from embedder.index.storage.records import (
     PAGE_CHARACTERS,
     PAGE_POINTS,
@@ -25,6 +27,7 @@ from embedder.index.storage.sqlite.collection_table import (
     stored_collections,
 )
 from embedder.index.storage.sqlite.error_codes import translate_storage_errors
+from embedder.index.storage.sqlite.rows.sparse_rows import SINCE_VERSION, SqliteSparse
 
 CHUNK_ROWS = 2048
 
@@ -71,6 +74,12 @@ class SqliteSnapshot:
         """Return how many points have no text."""
         return int(self.db.execute(_WITHOUT_TEXT, (collection,)).fetchone()[0])
 
+    def sparse_points(self, collection: int) -> int:
+        """Return how many points have a sparse vector."""
+        rows = self._stored_sparse()
+        totals = None if rows is None else rows.totals(collection)
+        return 0 if totals is None else totals.points
+
     def outdated(self, source: int, staged: int, after: int) -> list[OutdatedPoint]:
         """Return a page of the points with a text that have no staged copy of the same seq."""
         found: list[OutdatedPoint] = []
@@ -94,15 +103,23 @@ class SqliteSnapshot:
             StorageDamaged: a row fails its checksum, or points are missing.
         """
         after, count, path = 0, 0, self._location
+        sparse = SparseScan(self._stored_sparse(), path, row.id)
         while chunk := self._chunk(row.id, after):
             pks = [after, *(stored[0] for stored in chunk)]
             if any(pk >= following for pk, following in pairwise(pks)):
                 raise StorageDamaged(path, DISAGREE, row.name)
-            yield _encoded(path, chunk, row.width or 0)
+            with translate_storage_errors(self._path):
+                vectors = sparse.of(pks[1:])
+            yield _encoded(path, chunk, row.width or 0, vectors)
             after, count = chunk[-1][0], count + len(chunk)
         if count != row.count:
             problem = f"{count} of {row.count} points are there"
             raise StorageDamaged(path, problem, row.name)
+        sparse.check_end()
+
+    def _stored_sparse(self) -> SqliteSparse | None:
+        version = self.db.execute("PRAGMA user_version").fetchone()[0]
+        return None if version < SINCE_VERSION else SqliteSparse(self.db, self._location)
 
     def _chunk(self, collection: int, after: int) -> list[Any]:
         # Here, because a caller that writes a file treats other errors as those of that file.
@@ -114,6 +131,7 @@ def _encoded(
     path: str,
     chunk: list[tuple[int, int, int, str, str | None, str, int, bytes]],
     width: int,
+    sparse: list[SparseVector | None],
 ) -> EncodedRows:
     _, seqs, stored, ids, texts, metadata, vector_crcs, blobs = (
         list(column) for column in zip(*chunk, strict=True)
@@ -125,4 +143,4 @@ def _encoded(
     vectors = decode_vectors(path, ids, blobs, vector_crcs, width)
     rows = np.ascontiguousarray(vectors).data.cast("B")
     views = [rows[start : start + 4 * width] for start in range(0, len(rows), 4 * width)]
-    return EncodedRows(ids, texts, metadata, checksums, views, vector_crcs, vectors)
+    return EncodedRows(ids, texts, metadata, checksums, views, vector_crcs, vectors, sparse)

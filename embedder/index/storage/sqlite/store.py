@@ -18,23 +18,18 @@ from embedder.core.private_files import sync
 from embedder.core.storage_errors import StorageDamaged, StorageFull
 from embedder.index.storage.disk.lock import DirectoryLock
 from embedder.index.storage.failpoints import reach
+from embedder.index.storage.posting_indexing import PostingIndexing
 from embedder.index.storage.protocol import Effect, T, Transaction, Write
 from embedder.index.storage.records import CollectionRow
 from embedder.index.storage.sqlite.collection_table import FILE_NAME
 from embedder.index.storage.sqlite.committer import Committer
 from embedder.index.storage.sqlite.error_codes import translate_storage_errors
+from embedder.index.storage.sqlite.meta_table import read_meta, read_number, write_meta
 from embedder.index.storage.sqlite.reading import SqliteReader
 from embedder.index.storage.sqlite.reclaiming import reclaim
 from embedder.index.storage.sqlite.reserved_space import ReservedSpace
-from embedder.index.storage.sqlite.schema import (
-    open_writer,
-    quick_check,
-    read_meta,
-    read_number,
-    write_meta,
-)
+from embedder.index.storage.sqlite.schema import open_writer, quick_check
 from embedder.index.storage.sqlite.snapshot import SqliteSnapshot
-from embedder.index.storage.text_indexing import TextIndexing
 from embedder.measurements.index import CommitStats
 
 logger = logging.getLogger(__name__)
@@ -76,7 +71,7 @@ class SqliteStore:
         if sqlite3.sqlite_version_info < FIXED_IN:
             logger.info("SQLite %s: only one connection writes the file", sqlite3.sqlite_version)
         self._committer = Committer(self._connection, self.path, self._reserve, epoch=self.epoch)
-        self._text_indexing = TextIndexing(self.submit)
+        self._posting_indexing = PostingIndexing(self.submit)
 
     @property
     def refusal(self) -> Exception | None:
@@ -114,9 +109,9 @@ class SqliteStore:
         """Return all collections with a name that clients can use."""
         return [self._repair_count(row) for row in self.reader.collections()]
 
-    def index_texts(self) -> None:
-        """Begin to index stored texts that have no index yet; see `Store.index_texts`."""
-        self._text_indexing.start()
+    def index_postings(self) -> None:
+        """Begin to index stored rows that have no index yet; see `Store.index_postings`."""
+        self._posting_indexing.start()
 
     def pinned(self) -> AbstractContextManager[SqliteReader]:
         """Yield a reader of one moment; see `Store.pinned`."""

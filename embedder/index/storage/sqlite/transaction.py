@@ -15,7 +15,9 @@ from embedder.core.types import Vectors
 from embedder.index.contract.documents import chunk_ids, document_of
 from embedder.index.contract.filters import Filter
 from embedder.index.contract.points import Spec
+from embedder.index.contract.sparse import SparseVector
 from embedder.index.lexical.text_index import TextTotals, index_points
+from embedder.index.sparse.sparse_index import give_up_blocks, store_vectors
 from embedder.index.storage.records import CollectionRow, OutdatedPoint, new_collection
 from embedder.index.storage.row_encoding import (
     EncodedRows,
@@ -33,8 +35,9 @@ from embedder.index.storage.sqlite.point_rows import (
     find_pks,
     put_rows,
 )
+from embedder.index.storage.sqlite.rows.sparse_rows import SqliteSparse
+from embedder.index.storage.sqlite.rows.text_rows import SqliteTexts
 from embedder.index.storage.sqlite.snapshot import SqliteSnapshot
-from embedder.index.storage.sqlite.text_rows import SqliteTexts
 
 _CURRENT = """
 SELECT p.pk, p.seq, p.ext_id, p.text, p.metadata
@@ -56,16 +59,17 @@ _OF_TEXTLESS = f"{_COPIES} WHERE p.collection = ? AND p.text IS NULL"
 class SqliteTransaction(SqliteSnapshot):
     """Implements `Transaction`; the committer begins and ends the transaction.
 
-    Without ``indexes_texts`` the texts of new collections are left to `text_indexing`. While
-    ``keeps_texts`` is False, a write gives up the index of the texts of its collection, because it
-    needs less space than one that changes it.
+    Without ``indexes`` the blocks of postings of new collections are left to `posting_indexing`.
+    While ``changes_blocks`` is False, a write gives up those of its collection, because it needs
+    less space than one that changes them.
     """
 
-    def __init__(self, db: sqlite3.Connection, path: Path, *, indexes_texts: bool = True) -> None:
+    def __init__(self, db: sqlite3.Connection, path: Path, *, indexes: bool = True) -> None:
         super().__init__(db, path)
         self.texts = SqliteTexts(db)
-        self.keeps_texts = True
-        self._indexes_texts = indexes_texts
+        self.sparse = SqliteSparse(db, str(path))
+        self.changes_blocks = True
+        self._indexes = indexes
 
     def insert_collection(self, name: str | None, spec: Spec) -> CollectionRow:
         """Insert an empty collection under a free name; None hides it from all readers.
@@ -82,7 +86,7 @@ class SqliteTransaction(SqliteSnapshot):
             (row.uuid, row.metric.value, row.kind.value),
         )
         assert cursor.lastrowid is not None
-        if self._indexes_texts:
+        if self._indexes:
             self.texts.put_totals(TextTotals(cursor.lastrowid))
         return self.update_collection(replace(row, id=cursor.lastrowid))
 
@@ -132,7 +136,7 @@ class SqliteTransaction(SqliteSnapshot):
             zip(pks, same, rows.ids, seqs, checksums, rows.texts, rows.metadata, strict=True),
             zip(pks, rows.vector_checksums, rows.blobs, strict=True),
         )
-        self._index(row.id, pks, rows.texts)
+        self._index(row.id, pks, rows.texts, rows.sparse)
         updated = replace(updated, count=updated.count + added)
         return np.array(pks, np.int64), self.update_collection(updated)
 
@@ -140,7 +144,8 @@ class SqliteTransaction(SqliteSnapshot):
         """Delete stored points as one write, and return the updated collection."""
         if not pks:
             return row
-        self._index(row.id, pks, [None] * len(pks))
+        none = [None] * len(pks)
+        self._index(row.id, pks, none, none)
         deleted = delete_rows(self.db, pks)
         return self.update_collection(
             replace(row, sequence=row.sequence + 1, count=row.count - deleted)
@@ -152,6 +157,7 @@ class SqliteTransaction(SqliteSnapshot):
         staged: CollectionRow,
         points: Sequence[OutdatedPoint],
         vectors: Vectors,
+        sparse: Sequence[SparseVector | None],
         *,
         skip_outdated: bool,
     ) -> None:
@@ -172,7 +178,8 @@ class SqliteTransaction(SqliteSnapshot):
             ),
             ((pk, vector_checksum(row[2], blobs[row[0]]), blobs[row[0]]) for pk, row in pairs),
         )
-        self._index(staged.id, pks, [row[3] for row in rows])
+        weights = {point.pk: one for point, one in zip(points, sparse, strict=True)}
+        self._index(staged.id, pks, [row[3] for row in rows], [weights[row[0]] for row in rows])
         self.update_collection(replace(staged, count=staged.count + added))
 
     def copies(self, source: int, staged: int, pks: Sequence[int]) -> list[int]:
@@ -183,8 +190,16 @@ class SqliteTransaction(SqliteSnapshot):
         """Return the pks of the staged copies of the points of ``source`` that have no text."""
         return [pk for (pk,) in self.db.execute(_OF_TEXTLESS, (staged, source))]
 
-    def _index(self, collection: int, pks: Sequence[int], texts: Sequence[str | None]) -> None:
-        if self.keeps_texts:
+    def _index(
+        self,
+        collection: int,
+        pks: Sequence[int],
+        texts: Sequence[str | None],
+        sparse: Sequence[SparseVector | None],
+    ) -> None:
+        if self.changes_blocks:
             index_points(self.texts, collection, pks, texts)
         else:
             self.texts.forget(collection)
+            give_up_blocks(self.sparse, collection)
+        store_vectors(self.sparse, collection, pks, sparse, indexes=self._indexes)

@@ -12,6 +12,7 @@ from deployments.data import claim_shards, index_directory
 from deployments.settings.service import ServeSettings
 from embedder.index import sharding
 from embedder.index.contract.points import Points, Spec
+from embedder.index.contract.sparse import SparseVector
 from embedder.index.vector_index import VectorIndex
 from embedder.settings.model import IndexSettings
 from tests.unit.deployments.index_service import vectors_of
@@ -55,7 +56,8 @@ class StoppedIndex:
             with closing(self.open(at)) as opened:
                 for name in ("docs", "other"):
                     vectors = vectors_of(["a" * at for at in range(20)])
-                    points = Points(ids, vectors, ids, [{}] * 20)
+                    sparse = [SparseVector.of({at: 1.5}) if at % 2 else None for at in range(20)]
+                    points = Points(ids, vectors, ids, [{}] * 20, sparse=sparse)
                     opened.upsert(name, points, Spec(identity=f"of-{name}"))
                 opened.back_up("docs", self.backup)
         if shards > 1:

@@ -54,7 +54,9 @@ def _points(store: str, name: str) -> set[tuple[object, ...]]:
         for rows in shards:
             for chunk in rows.scan(require_collection(rows, name)):
                 vectors = [bytes(one) for one in chunk.blobs]
-                found |= set(zip(chunk.ids, chunk.texts, chunk.metadata, vectors, strict=True))
+                sparse = [one and one.encoded() for one in chunk.sparse]
+                fields = chunk.ids, chunk.texts, chunk.metadata, vectors, sparse
+                found |= set(zip(*fields, strict=True))
     return found
 
 

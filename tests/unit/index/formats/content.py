@@ -1,5 +1,7 @@
 """What the stored examples contain. Examples of earlier versions have it as well: do not change it.
 
+Those of before sparse vectors lack the collection `WEIGHTED`.
+
 All numbers are exact in float32, so that they are the same on every machine.
 """
 
@@ -10,6 +12,7 @@ import numpy as np
 from embedder.core.types import Vectors
 from embedder.index.contract.kinds import IndexKind
 from embedder.index.contract.points import Metric, Points, Spec, StoredModel
+from embedder.index.contract.sparse import SparseVector
 from embedder.index.vector_index import VectorIndex
 from embedder.settings.model import IndexSettings
 from tests.unit.index.hostile_strings import HOSTILE_IDS
@@ -30,6 +33,15 @@ KINDS = {
     "ivf_pq": (IndexKind.IVF_PQ, Metric.L2, 300),
 }
 """Kind, metric and number of points of each collection without texts."""
+
+
+WEIGHTED = "weighted"
+"""A collection with sparse vectors."""
+
+WEIGHTS: dict[str, dict[int, float] | None] = {
+    f"w{number}": None if number % 3 == 2 else {number % 5: 0.5, 5 + number: number / 4}
+    for number in range(20)
+}
 
 
 def settings_of(directory: str | None, url: str | None = None) -> IndexSettings:
@@ -75,6 +87,12 @@ def write(index: VectorIndex, kinds: dict[str, tuple[IndexKind, Metric, int]]) -
     index.begin_staged(DOCS, "docs-identity", spec)
     page = index.outdated(DOCS, STAGED_ID, 0)[:STAGED]
     index.fill_staged(DOCS, STAGED_ID, page, vectors(STAGED, 2))
+    weights = [None if one is None else SparseVector.of(one) for one in WEIGHTS.values()]
+    texts = [f"text {name}" for name in WEIGHTS]
+    weighted = Points(
+        list(WEIGHTS), vectors(len(WEIGHTS), 9), texts, [{}] * len(WEIGHTS), sparse=weights
+    )
+    index.upsert(WEIGHTED, weighted, Spec(stored=MODEL, identity="weighted-identity"))
     for seed, (name, (kind, metric, count)) in enumerate(kinds.items(), 3):
         names = [f"{name}-{number}" for number in range(count)]
         points = Points(names, vectors(count, seed), [None] * count, [{}] * count)

@@ -15,6 +15,8 @@ from embedder.core.errors import Unavailable
 from embedder.core.storage_errors import StaleCollection
 from embedder.index.contract.filter_parsing import parse
 from embedder.index.contract.points import Points, Query, Spec
+from embedder.index.contract.sparse import SparseVector
+from embedder.index.contract.sparse_queries import SparseQuery
 from embedder.index.contract.texts import TextQuery
 from embedder.index.lexical.analyzer import terms_of
 from embedder.index.vector_index import VectorIndex
@@ -27,12 +29,15 @@ from tests.unit.index.formats.content import (
     OTHER_MODEL,
     STAGED,
     STAGED_ID,
+    WEIGHTED,
+    WEIGHTS,
     docs,
     settings_of,
     vectors,
 )
 from tests.unit.index.formats.writing import DATABASE, FILES, FOLDER, SHARD
 from tests.unit.index.small_index import ALL_FIELDS
+from tests.unit.index.sparse.sparse_oracle import best
 from tests.unit.index.storage.postgres.postgres_server import running_server
 from tests.unit.waiting import eventually
 
@@ -124,6 +129,18 @@ def test_texts_are_found_by_their_words(index: VectorIndex) -> None:
     assert eventually(lambda: expected <= found())
 
 
+def test_sparse_vectors_are_found_or_were_never_stored(index: VectorIndex) -> None:
+    query = {1: 1.0, 9: 2.0}
+    if WEIGHTED not in [info.name for info in index.collections()]:
+        answer = index.search_sparse([SparseQuery(DOCS, SparseVector.of(query), 9)])
+        assert (answer.hits, answer.weighted) == ([[]], 0)
+        return
+    answer = index.search_sparse([SparseQuery(WEIGHTED, SparseVector.of(query), 9)])
+
+    assert [(hit.id, hit.score) for hit in answer.hits[0]] == best(WEIGHTS, query)
+    assert answer.weighted == sum(one is not None for one in WEIGHTS.values())
+
+
 def test_no_snapshot_is_damaged(example: Example, index: VectorIndex) -> None:
     stats = index.stats()
 
@@ -155,6 +172,7 @@ def test_it_is_checked_and_copied(
     copied = IndexSettings(directory=str(tmp_path / "copy" / "index" / SHARD))
     with closing(VectorIndex(copied, background=False)) as index:
         found = index.scroll(DOCS, limit=1000, include=ALL_FIELDS).records
+        test_sparse_vectors_are_found_or_were_never_stored(index)
 
     assert f"{SHARD}: {DOCS}: {len(docs())} points, intact" in checked
     assert f"{SHARD}: .{DOCS}: {STAGED} points, intact" in checked

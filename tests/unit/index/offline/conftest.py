@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from embedder.index.contract.sparse import SparseVector
 from embedder.index.storage.sqlite import snapshot as sqlite_snapshot
 from tests.unit.index.offline.shards import Shards
 from tests.unit.index.storage.contract.stores import STORES
@@ -36,7 +37,9 @@ def source(kinds: tuple[str, str], tmp_path: Path) -> Iterator[Shards]:
         ids = [f"p{number}" for number in range(20)] + ["", "a\0b", "ü/é", "\U0001f600"]
         vectors = np.random.default_rng(1).normal(0, 1, (len(ids), 3)).astype(np.float32)
         texts = [None if number % 3 else f"text\0 {number} ß" for number in range(len(ids))]
-        source.put(ids, vectors=vectors, texts=texts, metadata=[{"n": one} for one in range(24)])
+        weights = [None if at % 4 else SparseVector.of({at: 0.5, 99: 2.0}) for at in range(24)]
+        metadata = [{"n": one} for one in range(24)]
+        source.put(ids, vectors=vectors, texts=texts, metadata=metadata, sparse=weights)
         source.delete(["p3"])
         source.put(["p5"], vectors=vectors[:1], metadata=[{"é": ["\0", 1e300, 2**63]}])
         yield source

@@ -19,8 +19,8 @@ from tests.unit.index.storage.contract.stores import STORES, commit, rows_of
 MODEL = StoredModel("m", "1", "0" * 64, "mean")
 SPEC = Spec(Metric.DOT, model="m", stored=MODEL, identity="one")
 
-Content = dict[str, tuple[str | None, str, list[float]]]
-"""Text, metadata and vector by id."""
+Content = dict[str, tuple[str | None, str, list[float], bytes | None]]
+"""Text, metadata, vector and encoded sparse vector by id."""
 
 
 class Shards:
@@ -83,8 +83,9 @@ class Shards:
                 for chunk in rows.scan(existing(rows, name)):
                     assert set(sharding.owners(chunk.ids, len(self.stores))) == {number}
                     assert not found.keys() & set(chunk.ids)
-                    fields = zip(chunk.texts, chunk.metadata, chunk.vectors.tolist(), strict=True)
-                    found |= dict(zip(chunk.ids, fields, strict=True))
+                    sparse = [None if one is None else one.encoded() for one in chunk.sparse]
+                    fields = chunk.texts, chunk.metadata, chunk.vectors.tolist(), sparse
+                    found |= dict(zip(chunk.ids, zip(*fields, strict=True), strict=True))
         return found
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embedder.index.contract.sparse import SparseVector
 from embedder.index.offline.points_digest import PointsDigest
 from tests.unit.index.storage.contract.stores import rows_of
 
@@ -42,6 +44,22 @@ def test_a_change_of_any_field_changes_the_digest(
 ) -> None:
     assert _digest(POINT) != _digest(other)
     assert len(str(PointsDigest(1, 5))) == 32
+
+
+def _with_weights(weights: dict[int, float] | None, vector: Sequence[float] = (1, 2)) -> int:
+    sparse = None if weights is None else SparseVector.of(weights)
+    digest = PointsDigest()
+    digest.add(rows_of(["id"], np.array([vector], np.float32), sparse=[sparse]))
+    return digest.total
+
+
+def test_sparse_vectors_change_the_digest_and_points_without_one_keep_theirs() -> None:
+    given = [None, {}, {1: 1.0}, {2: 1.0}, {1: 2.0}, {1: 1.0, 2: 1.0}]
+    assert len({_with_weights(one) for one in given}) == len(given)
+    assert _with_weights(None) == _digest(("id", None, {}, [1.0, 2.0]))[1]
+    # The bytes of a vector could be those of an id and a weight.
+    longer = SparseVector.of({1: 1.0}).encoded()
+    assert _with_weights({1: 1.0}) != _with_weights({}, [1, 2, *np.frombuffer(longer, "<f4")])
 
 
 def test_a_point_that_is_there_twice_changes_the_digest() -> None:

@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,10 +23,10 @@ from embedder.index.sparse.sparse_index import (
     index_some,
     store_vectors,
 )
-from embedder.index.storage.postgres import sparse_rows as postgres_rows
-from embedder.index.storage.postgres.sparse_rows import PostgresSparse
-from embedder.index.storage.sqlite import sparse_rows as sqlite_rows
-from embedder.index.storage.sqlite.sparse_rows import SqliteSparse
+from embedder.index.storage.postgres.rows import sparse_rows as postgres_rows
+from embedder.index.storage.postgres.rows.sparse_rows import PostgresSparse
+from embedder.index.storage.sqlite.rows import sparse_rows as sqlite_rows
+from embedder.index.storage.sqlite.rows.sparse_rows import SqliteSparse
 from tests.unit.index.storage.postgres.postgres_server import running_server
 
 Execute = Callable[[str], object]
@@ -54,14 +53,14 @@ class Rows:
 
     def found(self, query: Mapping[int, float]) -> dict[int, float]:
         """Return the scores by pk, which ascend."""
-        vector = _vector(query)
+        vector = SparseVector.of(query)
         pks, found = scores(vector, self.sparse.postings(DOCS, vector.ids.tolist()))
         assert pks.tolist() == sorted(pks.tolist())
         return dict(zip(pks.tolist(), found.tolist(), strict=True))
 
     def write(self, points: Mapping[int, Mapping[int, float] | None]) -> None:
         """Store or remove the vectors of points."""
-        vectors = [None if one is None else _vector(one) for one in points.values()]
+        vectors = [None if one is None else SparseVector.of(one) for one in points.values()]
         store_vectors(self.sparse, DOCS, list(points), vectors)
 
     def repair(self) -> None:
@@ -98,7 +97,10 @@ def _postgres() -> Iterator[Rows]:
         def fetch(query: str, given: Sequence[object]) -> list[tuple[Any, ...]]:
             return db.execute(query.encode(), given, binary=True).fetchall()
 
-        yield Rows(PostgresSparse(fetch, "database"), lambda query: db.execute(query.encode()))
+        def execute(query: str, given: Sequence[object] = ()) -> object:
+            return db.execute(query.encode(), given)
+
+        yield Rows(PostgresSparse("database", fetch, execute), execute)
 
 
 @pytest.fixture(scope="module", params=[_sqlite, _postgres])
@@ -114,13 +116,6 @@ def rows(database: Rows) -> Rows:
     """Return empty tables."""
     database.empty()
     return database
-
-
-def _vector(weights: Mapping[int, float]) -> SparseVector:
-    ids = sorted(weights)
-    return SparseVector(
-        np.array(ids, np.int32), np.array([weights[one] for one in ids], np.float32)
-    )
 
 
 @settings(max_examples=40)
@@ -197,7 +192,7 @@ def test_a_damaged_vector_is_reported(rows: Rows, change: str) -> None:
 
 def test_collections_are_apart(rows: Rows) -> None:
     rows.write({1: {3: 1.0}})
-    store_vectors(rows.sparse, OTHER, [1, 2], [_vector({3: 5.0})] * 2)
+    store_vectors(rows.sparse, OTHER, [1, 2], [SparseVector.of({3: 5.0})] * 2)
     assert rows.found({3: 1.0}) == {1: 1.0}
     rows.sparse.put_totals(SparseTotals(DOCS, 1, DAMAGED))
     rows.repair()

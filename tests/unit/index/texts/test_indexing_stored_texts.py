@@ -12,7 +12,7 @@ import pytest
 from embedder.core.errors import Unavailable
 from embedder.index.contract.points import Hit, Points, Query
 from embedder.index.contract.texts import TextQuery
-from embedder.index.storage import text_indexing
+from embedder.index.storage import posting_indexing
 from embedder.index.vector_index import VectorIndex
 from tests.unit.index.places import PLACES, DatabasePlace, Place
 from tests.unit.index.storage.contract.stores import commit
@@ -35,8 +35,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each step index few points, and delete few rows."""
-    monkeypatch.setattr(text_indexing, "STEP_POINTS", 5)
-    monkeypatch.setattr(text_indexing, "CLEARED_ROWS", 10)
+    monkeypatch.setattr(posting_indexing, "STEP_POINTS", 5)
+    monkeypatch.setattr(posting_indexing, "CLEARED_ROWS", 10)
 
 
 def _open(place: Place) -> VectorIndex:
@@ -89,7 +89,7 @@ def test_until_then_searches_by_words_are_refused_and_all_else_goes_on(
     texts = dict(TEXTS)
     with closing(_filled(place)) as index:
         with monkeypatch.context() as patch:
-            patch.setattr(index._shard.store, "index_texts", lambda: None)
+            patch.setattr(index._shard.store, "index_postings", lambda: None)
             place.execute(
                 f"UPDATE {TABLES[place.store]}totals SET indexed = 0, documents = 0, terms = 0"
             )
@@ -171,7 +171,7 @@ def test_a_deleted_collection_leaves_nothing(place: Place) -> None:
 
 
 def test_a_long_text_takes_a_step_of_its_own(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_indexing, "STEP_CHARACTERS", 1)
+    monkeypatch.setattr(posting_indexing, "STEP_CHARACTERS", 1)
     _filled(place).close()
     place.execute(f"DELETE FROM {TABLES[place.store]}totals")
     with closing(_open(place)) as index:

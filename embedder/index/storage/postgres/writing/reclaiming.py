@@ -12,6 +12,7 @@ from threading import Event
 from embedder.core.errors import EmbedderError
 from embedder.index.storage.failpoints import reach
 from embedder.index.storage.postgres.collection_table import COLUMNS, as_collection
+from embedder.index.storage.postgres.rows.posting_blocks import deletion
 from embedder.index.storage.postgres.transaction import PostgresTransaction
 from embedder.index.storage.postgres.writing.committer import Committer
 from embedder.index.storage.protocol import Effect, Transaction
@@ -31,11 +32,11 @@ WHERE shard = %s AND name IS NULL AND id <> ALL(%b) AND NOT EXISTS (
 ORDER BY id LIMIT 1 FOR UPDATE OF c SKIP LOCKED
 """  # noqa: S608 - constants
 _STEPS = [
-    f"DELETE FROM embedder.{table} WHERE ctid = ANY(ARRAY("  # noqa: S608 - constants
-    f"SELECT ctid FROM embedder.{table} WHERE collection = %s LIMIT %s)) RETURNING 1"
+    deletion(table)
     for table in (
         *("points", "vectors", "deletions"),
         *("text_documents", "text_postings", "text_totals"),
+        *("sparse_vectors", "sparse_postings", "sparse_totals"),
     )
 ]
 """Vectors after their points, because a reader would take a point without a vector for damage."""

@@ -21,7 +21,8 @@ FORGET_EVERY = 10_000
 
 _ANALYZE = (
     "ANALYZE (SKIP_LOCKED) embedder.points, embedder.vectors, embedder.deletions, "
-    "embedder.text_documents, embedder.text_postings"
+    "embedder.text_documents, embedder.text_postings, embedder.sparse_vectors, "
+    "embedder.sparse_postings"
 )
 _FORGET = """
 WITH cut AS (

@@ -18,7 +18,7 @@ from embedder.index.storage.sqlite.transaction import SqliteTransaction
 
 
 def write_collection(path: Path, row: CollectionRow, chunks: Iterable[EncodedRows]) -> None:
-    """Add a collection with its points to a new or existing file, without an index of its texts.
+    """Add a collection with its points to a new or existing file, without blocks of postings.
 
     Raises:
         NotWritten: the file cannot be written; nothing of the collection is in it.
@@ -26,7 +26,7 @@ def write_collection(path: Path, row: CollectionRow, chunks: Iterable[EncodedRow
     """
     with writing(path) as db:
         db.execute("BEGIN")
-        rows = SqliteTransaction(db, path, indexes_texts=False)
+        rows = SqliteTransaction(db, path, indexes=False)
         copy = rows.insert_collection(row.name, row.spec)
         for chunk in chunks:
             _, copy = rows.upsert(copy, chunk)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 
 from embedder.core.types import Vectors
 from embedder.index.contract.points import Points
+from embedder.index.contract.sparse import SparseVector
 from embedder.index.storage.protocol import Effect, Store, Transaction
 from embedder.index.storage.row_encoding import EncodedRows, encode
 from embedder.index.storage.sqlite.store import SqliteStore
@@ -96,8 +97,9 @@ def rows_of(
     vectors: Vectors | None = None,
     texts: list[str | None] | None = None,
     metadata: list[dict[str, Any]] | None = None,
+    sparse: Sequence[SparseVector | None] = (),
 ) -> EncodedRows:
     """Return encoded points, by default with equal vectors of two components, and no texts."""
     given = np.ones((len(ids), 2), np.float32) if vectors is None else vectors
-    points = Points(ids, given, texts or [None] * len(ids), metadata or [{}] * len(ids))
-    return encode(points)
+    texts, metadata = texts or [None] * len(ids), metadata or [{}] * len(ids)
+    return encode(Points(ids, given, texts, metadata, sparse=sparse))

@@ -45,7 +45,12 @@ class Staging:
         commit(
             self.store,
             lambda rows: rows.fill_staged(
-                _row(rows, "c"), _row(rows, ".c"), points, vectors, skip_outdated=skip_outdated
+                _row(rows, "c"),
+                _row(rows, ".c"),
+                points,
+                vectors,
+                [None] * len(points),
+                skip_outdated=skip_outdated,
             ),
         )
 

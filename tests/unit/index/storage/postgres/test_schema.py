@@ -32,7 +32,7 @@ def test_many_processes_may_create_the_tables(url: str) -> None:
 def test_a_newer_format_is_refused(database: OpenDatabase) -> None:
     database.execute("UPDATE embedder.meta SET version = 9")
 
-    with pytest.raises(NewerFormat, match="format 9; this version reads formats up to 2"):
+    with pytest.raises(NewerFormat, match="format 9; this version reads formats up to 3"):
         prepare(database.db, database.location, 2)
 
 

@@ -114,7 +114,7 @@ def test_tables_that_a_later_version_has_migrated_take_no_writes(database: OpenD
     database.create()
     database.execute("UPDATE embedder.meta SET version = 99")
 
-    with pytest.raises(NewerFormat, match="has format 99; this version reads formats up to 2"):
+    with pytest.raises(NewerFormat, match="has format 99; this version reads formats up to 3"):
         database.put(named("a"))
     with pytest.raises(NewerFormat):
         database.create("d")
@@ -135,7 +135,10 @@ class TestStaging:
             database.put(points_of({"b": ("new", {}), "c": (None, {})}))
         with database.transaction() as transaction:
             source, staged = database.find(), database.find(".c")
-            transaction.fill_staged(source, staged, points, vectors, skip_outdated=skip_outdated)
+            none = [None] * len(points)
+            transaction.fill_staged(
+                source, staged, points, vectors, none, skip_outdated=skip_outdated
+            )
         return [one.id for one in points]
 
     @pytest.fixture(autouse=True)

@@ -59,7 +59,7 @@ def test_a_file_of_version_1_is_migrated_in_place(
 def test_a_file_passes_through_all_later_versions_at_once_or_stays(
     tmp_path: Path, fails: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def migrate_to_4(db: sqlite3.Connection) -> None:
+    def migrate_to_5(db: sqlite3.Connection) -> None:
         db.execute("CREATE TABLE more(x)")
         if fails:
             raise OSError("stopped")
@@ -69,17 +69,17 @@ def test_a_file_passes_through_all_later_versions_at_once_or_stays(
     index.close()
     downgrade(tmp_path / FILE_NAME)
     before = (tmp_path / FILE_NAME).read_bytes()
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 4)
-    monkeypatch.setitem(schema._MIGRATIONS, 3, migrate_to_4)
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 5)
+    monkeypatch.setitem(schema._MIGRATIONS, 4, migrate_to_5)
     if fails:
         with pytest.raises(OSError, match="stopped"):
             schema.open_writer(tmp_path / FILE_NAME, durable=True)
         assert (tmp_path / FILE_NAME).read_bytes() == before
         return
     with closing(schema.open_writer(tmp_path / FILE_NAME, durable=True)) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (4,)
+        assert db.execute("PRAGMA user_version").fetchone() == (5,)
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
-        assert {"more", "deleted", "text_postings"} <= tables
+        assert {"more", "deleted", "text_postings", "sparse_vectors"} <= tables
         assert db.execute("SELECT identity IS NOT NULL FROM collections").fetchall() == [(1,)]
 
 

@@ -31,7 +31,8 @@ def downgrade(path: Path) -> None:
         for row in rows:
             crc = zlib.crc32(repr(tuple(row)).encode())
             db.execute("INSERT INTO collections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, crc))
-        for table in ("deleted", "text_totals", "text_documents", "text_postings"):
+        sparse = ("sparse_totals", "sparse_vectors", "sparse_postings")
+        for table in ("deleted", "text_totals", "text_documents", "text_postings", *sparse):
             db.execute(f"DROP TABLE {table}")
         db.execute("PRAGMA user_version = 1")
 

@@ -1,8 +1,9 @@
-"""Index stored texts that have no index yet, in small steps between other writes.
+"""Make blocks of postings that are missing, in small steps between other writes.
 
-These are the texts that an earlier version stored, and those of an index whose blocks were damaged.
-No write waits for more than one step. Where several processes have the same store, each of them
-takes steps; a step continues where the last one of any process has ended.
+These are the blocks of texts that an earlier version stored, those of sparse vectors in a restored
+file, and all those of a collection of which one was damaged. No write waits for more than one step.
+Where several processes have the same store, each of them takes steps; a step continues where the
+last one of any process has ended.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from embedder.core.errors import EmbedderError
 from embedder.core.storage_errors import StorageDamaged
 from embedder.index.lexical.blocks import DamagedBlock
 from embedder.index.lexical.text_index import ALL, TextTotals, extend
+from embedder.index.sparse.sparse_index import index_some
 from embedder.index.storage.protocol import Effect, Transaction, Write
-from embedder.index.storage.records import CollectionRow, OutdatedPoint
+from embedder.index.storage.records import OutdatedPoint
 
 STEP_POINTS = 256
 STEP_CHARACTERS = 2**20
@@ -34,7 +36,7 @@ NO_COLLECTION = 0
 logger = logging.getLogger(__name__)
 
 
-class TextIndexing:
+class PostingIndexing:
     """Runs the steps of one store until none is left; ``submit`` queues a write of the store."""
 
     def __init__(self, submit: Callable[[Write[bool]], Future[bool]]) -> None:
@@ -64,45 +66,65 @@ class TextIndexing:
             return
         self._is_running = False
         if error is not None:
-            logger.warning("stored texts are not indexed, until a search tries again: %r", error)
+            logger.warning("postings are not made, until a search tries again: %r", error)
 
 
 def _step(rows: Transaction) -> Effect[bool]:
-    """Index some texts of one collection; the result is False if none has any left."""
+    """Index some rows of one collection; the result is False if none has any left."""
     try:
         named = rows.collections()
     except StorageDamaged:
         return lambda: False  # reported by every read
     for found in named:
-        totals = rows.texts.totals(found.id)
-        if totals is not None and totals.indexed == ALL:
-            continue
-        # Where other processes write too, this locks the collection. The others are not locked:
-        # their writes would wait for this step, and this step for theirs.
-        row = rows.find_collection(str(found.name))
-        if row is None:
-            continue
-        try:
-            _index_some(rows, row)
-        except StorageDamaged as error:
-            # Found before anything was changed; the other collections are indexed.
-            logger.warning("the texts of %r are not indexed: %r", row.name, error)
-        else:
-            return lambda: True
+        for has_work, index in _KINDS:
+            if not has_work(rows, found.id):
+                continue
+            # Where other processes write too, this locks the collection. The others are not
+            # locked: their writes would wait for this step, and this step for theirs.
+            row = rows.find_collection(str(found.name))
+            if row is None:
+                continue
+            try:
+                index(rows, row.id)
+            except StorageDamaged as error:
+                # Found before anything was changed; the other rows are indexed.
+                logger.warning("rows of %r are not indexed: %r", row.name, error)
+            else:
+                return lambda: True
     return lambda: False
 
 
-def _index_some(rows: Transaction, row: CollectionRow) -> None:
-    totals = rows.texts.totals(row.id)
+def _has_texts(rows: Transaction, collection: int) -> bool:
+    totals = rows.texts.totals(collection)
+    return totals is None or totals.indexed < ALL
+
+
+def _index_texts(rows: Transaction, collection: int) -> None:
+    totals = rows.texts.totals(collection)
     if totals is None:
-        if not rows.texts.clear(row.id, CLEARED_ROWS):
-            rows.texts.put_totals(TextTotals(row.id, indexed=0))
+        if not rows.texts.clear(collection, CLEARED_ROWS):
+            rows.texts.put_totals(TextTotals(collection, indexed=0))
         return
     try:
-        points = _first(rows.outdated(row.id, NO_COLLECTION, totals.indexed))
+        points = _first(rows.outdated(collection, NO_COLLECTION, totals.indexed))
         extend(rows.texts, totals, [(point.pk, point.text) for point in points])
     except DamagedBlock:
-        rows.texts.forget(row.id)
+        rows.texts.forget(collection)
+
+
+def _has_sparse(rows: Transaction, collection: int) -> bool:
+    totals = rows.sparse.totals(collection)
+    return totals is not None and totals.indexed < ALL
+
+
+def _index_sparse(rows: Transaction, collection: int) -> None:
+    totals = rows.sparse.totals(collection)
+    if totals is not None and totals.indexed < ALL:
+        index_some(rows.sparse, totals)
+
+
+_KINDS = ((_has_texts, _index_texts), (_has_sparse, _index_sparse))
+"""For each kind of postings, what says that some are missing, and what makes them."""
 
 
 def _first(points: Sequence[OutdatedPoint]) -> Sequence[OutdatedPoint]:

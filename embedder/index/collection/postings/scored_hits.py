@@ -1,4 +1,4 @@
-"""Searches the texts of one collection by BM25, in the rows of one moment."""
+"""Turns points that postings have scored into the hits of a query, in the rows of one moment."""
 
 from __future__ import annotations
 
@@ -10,59 +10,45 @@ from numpy.typing import NDArray
 
 from embedder.index.contract.points import Hit, Payload
 from embedder.index.contract.response_budget import ResponseBudget
-from embedder.index.contract.texts import TextQuery, TextStatistics
-from embedder.index.lexical.analyzer import terms_of
-from embedder.index.lexical.bm25 import scores
+from embedder.index.contract.sparse_queries import SparseQuery
+from embedder.index.contract.texts import TextQuery
 from embedder.index.storage.reader import Reader
 from embedder.index.storage.row_encoding import decode_metadata
 
 TIES = 10_000
 """The most hits of one score that are ordered by their ids, from the first inserted one on."""
 
+PostingQuery = TextQuery | SparseQuery
+"""A query whose points are scored through postings."""
+
 
 class NotIndexed(Exception):
-    """The texts of the collection are not all indexed yet."""
+    """The rows of the collection do not all have their postings yet."""
 
 
 @dataclass(frozen=True, slots=True)
-class TextSearcher:
-    """Searches the texts of a collection; ``reader`` sees one moment."""
+class ScoredHits:
+    """Reads the hits of one collection; ``reader`` sees one moment."""
 
     reader: Reader
     collection: int
     width: int | None
 
-    def statistics(self, texts: Sequence[str]) -> TextStatistics:
-        """Return the statistics of the collection for the terms of these texts.
+    def of(
+        self, query: PostingQuery, pks: NDArray[np.int64], found: NDArray[np.float64]
+    ) -> list[Hit]:
+        """Return the hits of a query, given the points int64[n] and their scores.
 
         Raises:
-            NotIndexed: the stored texts are not all indexed yet.
-        """
-        terms = sorted({term for text in texts for term in terms_of(text)})
-        found = self.reader.text_statistics(self.collection, terms)
-        if found is None:
-            raise NotIndexed
-        return found
-
-    def search(self, query: TextQuery) -> list[Hit]:
-        """Return the hits of a query.
-
-        Raises:
-            DamagedBlock: the index of the texts is damaged.
             LimitExceeded: the hits take more than ``max_bytes`` in a response.
-            NotIndexed: the stored texts are not all indexed yet.
             StorageDamaged: a row that was found fails its checksum.
         """
-        terms = terms_of(query.text)
-        statistics = query.statistics or self.statistics([query.text])
-        postings = self.reader.postings(self.collection, sorted(set(terms)))
-        pks, found = scores(terms, postings, statistics)
         kept = self._kept(query, pks, found)
         chosen, scored = self._best(query, pks[kept], found[kept])
         return self._hits(query, chosen, scored)
 
     def _kept(
-        self, query: TextQuery, pks: NDArray[np.int64], found: NDArray[np.float64]
+        self, query: PostingQuery, pks: NDArray[np.int64], found: NDArray[np.float64]
     ) -> NDArray[np.bool_]:
         kept = np.ones(len(pks), np.bool_)
         if query.threshold is not None:
@@ -73,7 +59,7 @@ class TextSearcher:
         return kept
 
     def _best(
-        self, query: TextQuery, pks: NDArray[np.int64], found: NDArray[np.float64]
+        self, query: PostingQuery, pks: NDArray[np.int64], found: NDArray[np.float64]
     ) -> tuple[list[Payload], list[float]]:
         """Return the best points and their scores; equal scores are in the order of the ids."""
         if not len(pks):
@@ -94,7 +80,7 @@ class TextSearcher:
         return order, [by_pk[one.pk] for one in order]
 
     def _hits(
-        self, query: TextQuery, chosen: Sequence[Payload], scored: Sequence[float]
+        self, query: PostingQuery, chosen: Sequence[Payload], scored: Sequence[float]
     ) -> list[Hit]:
         with_metadata = "metadata" in query.include
         hits = [
@@ -115,6 +101,6 @@ class TextSearcher:
         return hits
 
 
-def _budget(query: TextQuery, width: int | None) -> ResponseBudget:
+def _budget(query: PostingQuery, width: int | None) -> ResponseBudget:
     field = f"{query.field.removesuffix('text')}top_k"
     return ResponseBudget(query.include, max_bytes=query.max_bytes, width=width, field=field)

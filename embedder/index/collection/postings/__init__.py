@@ -1,0 +1,1 @@
+"""Searches of one collection through postings: by words, and by sparse vectors."""

@@ -1,0 +1,1 @@
+"""The tables of the indexes of texts and of sparse vectors."""
