@@ -1,9 +1,10 @@
-"""What the index of texts costs: writes, space and searches, beside other layouts in SQLite.
+"""What the indexes of texts and of sparse weights cost, beside other layouts of texts in SQLite.
 
 ``python -m benchmarks.text_index --data DIR`` makes texts of 100 terms from those of DIR/cranfield,
 and stores them in three layouts: blocks of postings, as the index has them, one row for each
-posting, and FTS5 with its lists of instances. Then points with and without texts are upserted into
-an index, in SQLite or at ``--url``, and its questions are searched.
+posting, and FTS5 with its lists of instances. Then points with and without texts, and with sparse
+weights of the terms, are upserted into an index, in SQLite or at ``--url``, and the questions are
+searched.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ import numpy as np
 
 from benchmarks.cranfield import read_texts
 from embedder.index.contract.points import Points, Query
+from embedder.index.contract.sparse import SparseVector
+from embedder.index.contract.sparse_queries import SparseQuery
 from embedder.index.contract.texts import TextQuery
 from embedder.index.lexical.analyzer import terms_of
 from embedder.index.lexical.text_index import TextTotals, index_points
@@ -52,8 +55,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.url is None:
         for name, layout in LAYOUTS.items():
             print(f"{name:16}{_layout(layout, texts, questions)}")
-    for name, given in (("without texts", [None] * len(texts)), ("with texts", texts)):
-        print(f"{name:16}{_index(given, questions, options.url)}")
+    weights = weighted([*texts, *questions])
+    stored, asked = weights[: len(texts)], weights[len(texts) :]
+    none = [None] * len(texts)
+    for name, given, sparse in (
+        ("vectors", none, none),
+        ("with texts", texts, none),
+        ("with weights", none, stored),
+        ("with both", texts, stored),
+    ):
+        print(f"{name:16}{_index(given, sparse, questions, asked, options.url)}")
     return 0
 
 
@@ -67,6 +78,17 @@ def mixed(corpus: Sequence[str], count: int) -> list[str]:
         return one[start : start + HALF]
 
     return [" ".join(part() + part()) for _ in range(count)]
+
+
+def weighted(texts: Sequence[str]) -> list[SparseVector]:
+    """Return a sparse vector of each text, with an id for each of its terms and random weights."""
+    numbers: dict[str, int] = {}
+    chosen = random.Random(1)
+    found = []
+    for text in texts:
+        ids = {numbers.setdefault(term, len(numbers)) for term in terms_of(text)}
+        found.append(SparseVector.of({one: chosen.random() for one in ids}))
+    return found
 
 
 def _write_blocks(db: sqlite3.Connection, pks: Sequence[int], texts: Sequence[list[str]]) -> None:
@@ -151,7 +173,13 @@ def _layout(layout: Layout, texts: Sequence[str], questions: Sequence[str]) -> s
     return f"{len(texts) / written_s:>10,.0f} texts/s{size:>8,.0f} B/text{read_ms:>8.2f} ms"
 
 
-def _index(texts: Sequence[str | None], questions: Sequence[str], url: str | None) -> str:
+def _index(
+    texts: Sequence[str | None],
+    sparse: Sequence[SparseVector | None],
+    questions: Sequence[str],
+    weights: Sequence[SparseVector],
+    url: str | None,
+) -> str:
     vectors = np.random.default_rng(0).standard_normal((len(texts), WIDTH)).astype(np.float32)
     with TemporaryDirectory() as folder:
         settings = IndexSettings.model_validate({"directory": folder, "url": url})
@@ -165,7 +193,8 @@ def _index(texts: Sequence[str | None], questions: Sequence[str], url: str | Non
                 for at in range(start, stop, batch):
                     ids = [str(one) for one in range(at, min(at + batch, stop))]
                     rows = slice(at, at + len(ids))
-                    points = Points(ids, vectors[rows], texts[rows], [{}] * len(ids))
+                    plain: list[dict[str, object]] = [{}] * len(ids)
+                    points = Points(ids, vectors[rows], texts[rows], plain, sparse=sparse[rows])
                     index.upsert("c", points)
                 rates.append((stop - start) / (time.perf_counter() - began))
             asked = [[Query("c", row, 10)] for row in vectors[:50]]
@@ -173,9 +202,13 @@ def _index(texts: Sequence[str | None], questions: Sequence[str], url: str | Non
             words = _median(
                 partial(index.search_text, [TextQuery("c", one, 10)]) for one in questions
             )
+            by_weights = _median(
+                partial(index.search_sparse, [SparseQuery("c", one, 10)]) for one in weights
+            )
             index.delete("c")
     shown = f"{rates[0]:>10,.0f} points/s of {BATCH}{rates[1]:>8,.0f} of one"
-    return f"{shown}{dense:>8.2f} ms by vector{words:>8.2f} ms by words"
+    by_words = f"{words:>8.2f} ms by words{by_weights:>8.2f} ms by weights"
+    return f"{shown}{dense:>8.2f} ms by vector{by_words}"
 
 
 def _median(calls: Iterable[Callable[[], object]]) -> float:

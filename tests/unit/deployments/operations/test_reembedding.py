@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from deployments.operations import collections as index_operation
 from deployments.operations.collections import CollectionOperations
+from deployments.operations.point_lines import PointLine
 from embedder.core.deadline import NEVER
 from embedder.core.errors import InvalidInput, Unavailable, UnknownCollection
 from embedder.core.storage_errors import ModelMismatch, StaleCollection
+from embedder.index.contract.sparse import SparseVector
+from embedder.index.contract.sparse_queries import SparseQuery
 from embedder.index.storage.sqlite import snapshot
 from tests.unit.deployments.index_service import LETTERS, IndexService, search
 from tests.unit.deployments.two_model_service import (
@@ -186,3 +191,37 @@ async def test_an_overloaded_service_is_retried(
     await reembedding_of(service).reembed(NAME, "digits", ignore)
     await check(index_of(service), TEXTS, new=True)
     assert LETTERS not in {info.model for info in await index_of(service).collections(NEVER)}
+
+
+async def _weighted(service: IndexService, text: str) -> dict[str, float]:
+    """Return the scores of all points by the weights that a text has, which are counts of letters.
+
+    Other shards than the first know the collection after a look-up.
+    """
+    weights = SparseVector.of(Counter(map(ord, text)))
+    index = index_of(service)
+    info = await index.describe(NAME, NEVER)
+    query = SparseQuery(NAME, weights, 100, identity=info.identity)
+    found = await index.search_sparse([query], complete=True, deadline=NEVER)
+    return {hit.id: hit.score for hit in found.hits[0]}
+
+
+async def test_weights_come_with_added_texts_and_with_a_new_model(service: IndexService) -> None:
+    ingress = fake_ingress_of(service)
+    operation = CollectionOperations(service.as_running())
+    with pytest.raises(InvalidInput, match="no point of collection 'things' has sparse weights"):
+        await _weighted(service, "a")
+    await reembedding_of(service).reembed(NAME, "digits", ignore)
+    ingress.computes_weights, ingress.digits = True, replace(DIGITS, revision="3")
+    await reembedding_of(service).reembed(NAME, "digits", ignore)
+    expected = {name: float(text.count("a")) for name, text in TEXTS.items()}
+    assert await _weighted(service, "a") == expected
+    lines = [
+        PointLine(1, "new", "aab", None, {}),
+        PointLine(2, "p0", None, np.ones(3, np.float32), {}),
+    ]
+    await operation.add(NAME, lines, ignore)
+
+    del expected["p0"]
+    assert await _weighted(service, "a") == {**expected, "new": 2.0}
+    assert await _weighted(service, "b") == {"new": 1.0}
