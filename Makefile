@@ -66,6 +66,7 @@ faults: install  ## Kill, damage and stress index, cache and service (takes long
 		tests/unit/deployments/commands/embed/test_killed.py \
 		tests/unit/cache/test_killed.py tests/unit/deployments/operations/test_reembedding_crashes.py \
 		tests/unit/inference/test_pool_machine.py tests/unit/pipeline/test_several_ingresses.py \
+		tests/unit/pipeline/test_simulation.py \
 		tests/cluster/test_faults.py tests/cluster/test_cache_faults.py tests/cluster/test_haproxy.py \
 		tests/cluster/test_index_faults.py tests/cluster/test_two_services.py tests/cluster/test_service_choice.py \
 		tests/cluster/test_secured_service.py \
