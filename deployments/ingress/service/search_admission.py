@@ -17,7 +17,7 @@ from deployments.index.sharded_client import RemoteIndex
 from embedder.core.deadline import Deadline
 from embedder.core.types import Priority, Timings
 from embedder.index.contract.points import Query
-from embedder.index.contract.pricing import search_price, sparse_search_price, text_search_price
+from embedder.index.contract.pricing import posting_search_price, search_price
 from embedder.index.contract.sparse_queries import SparseQuery
 from embedder.index.contract.texts import TextQuery
 from embedder.pipeline.admission_control import AdmissionControl
@@ -75,7 +75,7 @@ class SearchAdmission:
         index = self._index.reading(queries[0].consistency)
         search = partial(index.search_text, queries, complete=complete, deadline=deadline)
         keys = [key_of(query, query.text) for query in queries]
-        return await self._run(search, keys, partial(self._text_price, queries))
+        return await self._run(search, keys, partial(self._posting_price, queries))
 
     async def search_sparse(
         self, queries: Sequence[SparseQuery], *, complete: bool, deadline: Deadline
@@ -88,7 +88,7 @@ class SearchAdmission:
         index = self._index.reading(queries[0].consistency)
         search = partial(index.search_sparse, queries, complete=complete, deadline=deadline)
         keys = [key_of(query, query.weights.encoded().hex()) for query in queries]
-        return await self._run(search, keys, partial(self._sparse_price, queries))
+        return await self._run(search, keys, partial(self._posting_price, queries))
 
     async def _run(
         self,
@@ -114,11 +114,8 @@ class SearchAdmission:
     def _price(self, queries: Sequence[Query]) -> int:
         return search_price(queries, self._index.searched(queries[0].collection))
 
-    def _text_price(self, queries: Sequence[TextQuery]) -> int:
-        return text_search_price(queries, self._index.searched(queries[0].collection))
-
-    def _sparse_price(self, queries: Sequence[SparseQuery]) -> int:
-        return sparse_search_price(queries, self._index.searched(queries[0].collection))
+    def _posting_price(self, queries: Sequence[TextQuery] | Sequence[SparseQuery]) -> int:
+        return posting_search_price(queries, self._index.searched(queries[0].collection))
 
 
 def key_of(query: Query | TextQuery | SparseQuery, text: str | None) -> bytes:

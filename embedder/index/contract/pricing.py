@@ -53,8 +53,8 @@ PASS_SHARE = 2
 """One in this many vectors is compared with a query that has a filter: from few to all."""
 
 TEXTS_SHARE = 4
-"""One in this many texts is assumed to have a term of a query by words; a term of a text takes
-about as long as a compared vector.
+"""One in this many texts is assumed to have a term of a query by words, or an id of one by sparse
+weights; a term of a text takes about as long as a compared vector, and an id about half as long.
 """
 
 ROW_RETURNED = 5
@@ -85,28 +85,18 @@ def search_price(queries: Sequence[Query], collection: CollectionInfo | None) ->
     return len(queries) + rows // SEARCH_ROWS
 
 
-def text_search_price(queries: Sequence[TextQuery], collection: CollectionInfo | None) -> int:
-    """Return the price of queries by words of one collection; None stands for a small one.
+def posting_search_price(
+    queries: Sequence[TextQuery] | Sequence[SparseQuery], collection: CollectionInfo | None
+) -> int:
+    """Return the price of queries by words or sparse weights of one collection; None: a small one.
 
-    How many texts have a term is known after the search alone, so that a share of all is assumed.
+    How many points have a term or an id is known after the search alone, so that a share of all is
+    assumed.
     """
     if collection is None:
         return len(queries)
     filters = {query.filter for query in queries} - {None}
     read = len(queries) * collection.count // TEXTS_SHARE
-    return len(queries) + (read + len(filters) * FILTER_ROWS * collection.count) // SEARCH_ROWS
-
-
-def sparse_search_price(queries: Sequence[SparseQuery], collection: CollectionInfo | None) -> int:
-    """Return the price of queries by sparse vectors of one collection; None: a small one.
-
-    How many points have an id is known after the search alone, so that each query is assumed to
-    have one id with every point.
-    """
-    if collection is None:
-        return len(queries)
-    filters = {query.filter for query in queries} - {None}
-    read = len(queries) * collection.count
     return len(queries) + (read + len(filters) * FILTER_ROWS * collection.count) // SEARCH_ROWS
 
 
