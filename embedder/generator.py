@@ -18,17 +18,18 @@ from embedder.cache.memory import MemoryCache
 from embedder.chunking.request import Boundaries, ChunkEmbeddings, ChunkOptions
 from embedder.chunking.texts import by_text, chunk_texts, naming_texts
 from embedder.core.deadline import Deadline
+from embedder.core.outputs import OutputKind
 from embedder.core.request import Embeddings, EmbedOptions
 from embedder.core.types import Input, InputType, SimilarityName, TokenRow, Truncate, Vectors
 from embedder.core.vectors import check_dimensions
 from embedder.inference.device_thread import device_thread
-from embedder.inference.late_chunking import LateChunking
 from embedder.inference.loading import load_model
 from embedder.inference.local import LocalEncoder, LocalTokenizer
 from embedder.loop_thread import LoopThread
 from embedder.models.prompts import select_prompt
 from embedder.output_calls import OutputCalls
 from embedder.pipeline.input_checks import check_collection, check_types
+from embedder.pipeline.kinds.outputs import check_late, chunk_embeddings
 from embedder.pipeline.pipeline import Pipeline
 from embedder.pipeline.stage_executor import Stages
 from embedder.pipeline.streaming import in_chunks
@@ -62,7 +63,6 @@ class EmbeddingGenerator(Scoring, OutputCalls):
         self._encoder = LocalEncoder(loaded, settings.batching, self._device)
         self.model = self._encoder.model
         self._tokenizer = LocalTokenizer.load(settings.model)
-        self._late_chunking = LateChunking(self._tokenizer, loaded, self._device)
         self._cache = MemoryCache(settings.cache.max_bytes, ttl_s=settings.cache.ttl_s)
         stages = Stages(tokenizer=self._tokenizer, encoder=self._encoder, local_cache=self._cache)
         # Limits protect a server from its clients, which a generator does not have.
@@ -155,30 +155,33 @@ class EmbeddingGenerator(Scoring, OutputCalls):
         """Split every text into chunks, and return the chunks of each with their vectors.
 
         The vector of a chunk is that which `embed` returns for it. With ``late`` it is the mean of
-        the chunk's tokens after the model has read the text around it (late chunking); such vectors
-        are neither cached nor shown as progress. `ChunkOptions` describes the options of chunks;
-        ``input_type`` replaces that in ``options``.
+        the chunk's tokens after the model has read the text around it (late chunking), without
+        progress. `ChunkOptions` describes the options of chunks; ``input_type`` replaces that in
+        ``options``.
 
         Raises:
             InvalidInput: an option is outside its limits, a text has only white space, or ``late``
-                is given for a model without mean pooling or without the torch backend.
+                is given for a model without mean pooling.
             EmbedderError: as `embed`.
         """
-        rows, chunking = rows_of(texts), ChunkOptions(size, overlap, boundaries)
+        rows, chunking = rows_of(texts), ChunkOptions(size, overlap, boundaries, late)
         options = options or EmbedOptions()
         options = options if input_type is None else options.for_input_type(input_type)
         chunking.check(self.model.max_tokens)
         check_dimensions(options.dimensions, self.model)
         prompt = select_prompt(options, self.model)
         if late:
-            self._late_chunking.check()
-        chunks = self._tokenizer.split(rows, chunking, prompt=prompt)
-        if late:
-            work = self._late_chunking.vectors(rows, chunks, prompt, options)
-            return by_text(chunks, self._loop.run(work))
-        with naming_texts(chunks):
-            vectors = self.embed(chunk_texts(rows, chunks), options, show_progress=show_progress)
-        return by_text(chunks, vectors)
+            check_late(self.model)
+        split = self._tokenizer.split(rows, chunking, prompt=prompt)
+        if split.windows is not None:
+            deadline = Deadline.after(options.timeout_s)
+            work = self._pipeline.outputs(split.windows, {OutputKind.CHUNKS}, options, deadline)
+            return by_text(split.chunks, chunk_embeddings(self._loop.run(work)).vectors)
+        with naming_texts(split.chunks):
+            vectors = self.embed(
+                chunk_texts(rows, split.chunks), options, show_progress=show_progress
+            )
+        return by_text(split.chunks, vectors)
 
     def similarity(
         self, a: Texts | Vectors, b: Texts | Vectors, metric: SimilarityName | None = None

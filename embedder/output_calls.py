@@ -105,11 +105,11 @@ class OutputCalls:
 
 
 def _kind(name: OutputKind | str) -> OutputKind:
-    try:
-        return OutputKind(name)
-    except ValueError:
-        known = ", ".join(kind.value for kind in OutputKind)
-        raise InvalidInput("output_types", f"has {name!r}; output types are {known}") from None
+    kinds = [kind for kind in OutputKind if kind is not OutputKind.CHUNKS]
+    if name not in kinds:
+        known = ", ".join(kind.value for kind in kinds)
+        raise InvalidInput("output_types", f"has {name!r}; output types are {known}")
+    return OutputKind(name)
 
 
 def _sparse(found: Outputs) -> list[SparseVector]:

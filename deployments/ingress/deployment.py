@@ -159,7 +159,7 @@ class IngressReplica:
                 rows, how, options, connection, limits=limits, deadline=deadline
             )
             with given.naming():
-                answer = await self._service.embed(given.inputs, options, deadline, model=model)
+                answer = await self._service.embed_by(connection, given.inputs, options, deadline)
         return by_text(given.chunks, answer.vectors)
 
     async def score(

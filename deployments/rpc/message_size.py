@@ -107,5 +107,6 @@ def outputs_bytes(info: ModelInfo, kinds: Sequence[OutputKind], inputs: int, tok
         OutputKind.SCORES: 4 * info.width * inputs,
         OutputKind.SPARSE: SPARSE_BYTES * inputs,
         OutputKind.TOKENS: 4 * info.token_width * tokens,
+        OutputKind.CHUNKS: 4 * info.width * tokens,  # each chunk has a token of its own, or more
     }
     return sum(map(sizes.__getitem__, kinds))

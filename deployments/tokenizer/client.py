@@ -12,7 +12,7 @@ from deployments.settings.stages import StageSettings
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
 from embedder.batching.stages import BatchingTokenizer
-from embedder.chunking.request import Chunk, ChunkOptions, ChunkTable
+from embedder.chunking.request import ChunkOptions, ChunkTable, SplitTexts
 from embedder.core.deadline import Deadline
 from embedder.core.protocols import Tokenizing
 from embedder.core.types import Input, Tokenized, Truncate
@@ -42,7 +42,7 @@ class Splitting(Tokenizing, Protocol):
         prompt: str,
         most: int,
         deadline: Deadline,
-    ) -> list[list[Chunk]]:
+    ) -> SplitTexts:
         """Return the chunks of every text behind ``prompt``, ``most`` in all.
 
         Raises:
@@ -109,7 +109,7 @@ class RemoteTokenizer(BatchingTokenizer):
         prompt: str,
         most: int,
         deadline: Deadline,
-    ) -> list[list[Chunk]]:
+    ) -> SplitTexts:
         """Return what `Splitting.split` returns."""
         table: ChunkTable = await self._client.call(
             "split",
@@ -121,7 +121,7 @@ class RemoteTokenizer(BatchingTokenizer):
             size=_items(texts) * CHARACTER_BYTES,
             deadline=deadline,
         )
-        return table.chunks()
+        return table.split()
 
     async def _ask(self, method: str, rows: Sequence[Input], flag: bool, deadline: Deadline) -> Any:
         size = _items(rows) * PIECE_BYTES

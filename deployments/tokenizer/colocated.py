@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from deployments.settings.placement import AUTO_CHARACTERS, Placement
 from deployments.settings.service import ServeSettings
 from deployments.tokenizer.client import Splitting
-from embedder.chunking.request import Chunk, ChunkOptions
+from embedder.chunking.request import ChunkOptions, SplitTexts
 from embedder.core.deadline import Deadline
 from embedder.core.errors import ConfigurationError, DeadlineExceeded
 from embedder.core.types import Input, ModelInfo, Tokenized, Truncate
@@ -80,7 +80,7 @@ class ColocatedTokenizer:
         prompt: str,
         most: int,
         deadline: Deadline,
-    ) -> list[list[Chunk]]:
+    ) -> SplitTexts:
         """Return what `Splitting.split` returns."""
         if sum(map(len, texts)) > AUTO_CHARACTERS and not self._takes_all:
             return await self._remote.split(

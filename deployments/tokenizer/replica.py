@@ -79,10 +79,10 @@ class TokenizerReplica:
         with self._work.queued(characters):
             async with self._tokenizers.use(model) as tokenizer:
                 with self._work.computed(characters):
-                    chunks = await tokenizer.split_in_thread(
+                    split = await tokenizer.split_in_thread(
                         texts, options, prompt=prompt, most=most
                     )
-        return ChunkTable.of(chunks)
+        return ChunkTable.of(split)
 
     async def stats(self) -> ReplicaStats[ModelState[str]]:
         """Return the state of every tokenizer of this replica, and the queue's statistics."""

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Protocol, runtime_checkable
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Protocol
 
 from embedder.core.outputs import OutputKind
 from embedder.core.types import Rows, TokenBatch, Vectors
@@ -51,21 +48,8 @@ class Backend(Protocol):
     ) -> Mapping[OutputKind, Rows]:
         """Return the results of each of ``kinds``, which are among ``outputs``, from one pass.
 
+        Of tokens with spans, the dense result is `RaggedRows` with a vector for each span.
+
         Raises:
             OutOfMemory, BackendFailure: as `encode`.
-        """
-
-
-@runtime_checkable
-class ReadsSpans(Protocol):
-    """A backend that also pools parts of its inputs, which it reads whole."""
-
-    def encode_spans(self, tokens: TokenBatch, spans: NDArray[np.int64]) -> Vectors:
-        """Return float32[k, width]: what `encode` makes of the hidden states of each span alone.
-
-        ``spans`` int64[k, 2] has the first token of each, of the whole batch, and the one after its
-        last; they may overlap, and each lies in one input.
-
-        Raises:
-            OutOfMemory, BackendFailure: as `Backend.encode`.
         """

@@ -17,7 +17,7 @@ from embedder.batching.queue import BatchContext
 from embedder.core.deadline import Deadline
 from embedder.core.entries.blobs import stacked
 from embedder.core.outputs import OutputKind
-from embedder.core.pairs import PairRow
+from embedder.core.pairs import ChunkTokens, PairRow
 from embedder.core.tracing import SpanContext, link_current
 from embedder.core.types import (
     Encoded,
@@ -32,7 +32,7 @@ from embedder.core.types import (
 RunEncode = Callable[[TokenBatch, BatchContext], Awaitable[Encoded]]
 RunTokenize = Callable[[Sequence[Input], Truncate, BatchContext], Awaitable[Tokenized]]
 
-_Row = TokenRow | PairRow
+_Row = TokenRow | PairRow | ChunkTokens
 
 _EncodedRow = tuple[Any, float, Encoded]
 """The row of one input, the time at which its batch started, and the answer for the batch. Of an

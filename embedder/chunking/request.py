@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.core.errors import InvalidInput
-from embedder.core.types import Vectors
+from embedder.core.pairs import ChunkTokens
+from embedder.core.types import TokenBatch, Vectors
 
 Boundaries = Literal["tokens", "sentences"]
 
@@ -25,12 +25,14 @@ class ChunkOptions:
 
     A chunk has at most ``size`` tokens, special tokens and prompt included, and shares at most
     ``overlap`` tokens with the chunk before. Chunks end after whole words, and with ``boundaries``
-    of "sentences" after whole sentences where one fits.
+    of "sentences" after whole sentences where one fits. With ``late`` the model reads a text as a
+    whole, and the vector of a chunk is the mean of its own tokens (late chunking).
     """
 
     size: int = 256
     overlap: int = 32
     boundaries: Boundaries = "tokens"
+    late: bool = False
 
     def check(self, max_tokens: int) -> None:
         """Check the options for a model that reads ``max_tokens``.
@@ -54,28 +56,44 @@ class Chunk:
     tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class SplitTexts:
+    """The chunks of each text.
+
+    For late chunking, ``windows`` are what the model reads of all texts: they have each chunk once,
+    in order.
+    """
+
+    chunks: list[list[Chunk]]
+    windows: list[ChunkTokens] | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ChunkTable:
     """The chunks of n texts in arrays, as processes send them: a thousand are pickled at once.
 
     ``ranges`` int64[total, 3] has start, stop and tokens of each chunk, ``counts`` int64[n] the
-    chunks of each text.
+    chunks of each text; ``windows`` are those of `SplitTexts`.
     """
 
     ranges: NDArray[np.int64]
     counts: NDArray[np.int64]
+    windows: TokenBatch | None
 
     @classmethod
-    def of(cls, chunks: Sequence[Sequence[Chunk]]) -> ChunkTable:
+    def of(cls, split: SplitTexts) -> ChunkTable:
         """Return the table of the chunks of each text."""
-        rows = [(one.start, one.stop, one.tokens) for found in chunks for one in found]
-        counts = np.array([len(found) for found in chunks], np.int64)
-        return cls(np.array(rows, np.int64).reshape(-1, 3), counts)
+        rows = [(one.start, one.stop, one.tokens) for found in split.chunks for one in found]
+        counts = np.array([len(found) for found in split.chunks], np.int64)
+        windows = None if split.windows is None else TokenBatch.of(split.windows)
+        return cls(np.array(rows, np.int64).reshape(-1, 3), counts, windows)
 
-    def chunks(self) -> list[list[Chunk]]:
+    def split(self) -> SplitTexts:
         """Return the chunks of each text."""
         rows = iter(self.ranges.tolist())
-        return [[Chunk(*row) for row in islice(rows, count)] for count in self.counts.tolist()]
+        chunks = [[Chunk(*row) for row in islice(rows, count)] for count in self.counts.tolist()]
+        windows = None if self.windows is None else self.windows.items()
+        return SplitTexts(chunks, cast("list[ChunkTokens] | None", windows))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,13 +20,15 @@ class OutputKind(str, Enum):
 
     ``DENSE`` is one vector for each input, ``SCORES`` one number for each label of a model,
     ``SPARSE`` a weight for each of some ids of the vocabulary, and ``TOKENS`` one vector for each
-    token (multi-vector).
+    token (multi-vector). ``CHUNKS`` is one dense vector for each chunk of an input that is read as
+    a whole (late chunking): the files of no model name it, every model with mean pooling has it.
     """
 
     DENSE = "dense"
     SCORES = "scores"
     SPARSE = "sparse"
     TOKENS = "tokens"
+    CHUNKS = "chunks"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

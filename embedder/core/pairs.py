@@ -1,4 +1,4 @@
-"""Pairs of texts, which a cross-encoder reads together; and tokens that each have a type."""
+"""Inputs besides texts and ids: pairs of texts, tokens with types, and tokens of several chunks."""
 
 from __future__ import annotations
 
@@ -38,6 +38,20 @@ class PairRow:
 
     ids: NDArray[np.int32]
     types: NDArray[np.int8]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChunkTokens:
+    """The token ids that a model reads at once, int32[k], and the tokens of the chunks in them.
+
+    ``spans`` int32[m, 2] has the first token of each chunk and the one after its last.
+    """
+
+    ids: NDArray[np.int32]
+    spans: NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedder.core.outputs import ActivationName, OutputKind, RaggedRows
-from embedder.core.pairs import KNOWN_TYPE, Pair, PairRow
+from embedder.core.pairs import KNOWN_TYPE, ChunkTokens, Pair, PairRow
 from embedder.core.tracing import SpanContext
 
 SimilarityName = Literal["cosine", "dot", "euclidean", "squared_euclidean", "manhattan"]
@@ -27,8 +27,9 @@ TokenRow = NDArray[np.int32]
 """int32[k], the token ids of one input."""
 
 
-Input = str | Sequence[int] | Pair
-"""A text, token ids of the model's vocabulary with special tokens, or a pair of texts."""
+Input = str | Sequence[int] | Pair | ChunkTokens
+"""A text, token ids of the model's vocabulary with special tokens, a pair of texts, or the tokens
+of chunks."""
 
 
 class Truncate(str, Enum):
@@ -62,24 +63,30 @@ class TokenBatch:
     ``types`` int8[total] has the token types of pairs and of texts for a multi-vector model, and
     `KNOWN_TYPE` for every token of other inputs. None: no input has types. ``kinds`` are the
     results that are asked of the inputs, in the order of `OutputKind`; (): the first output.
+    ``spans`` are those of `ChunkTokens`, one item for each input; None: the inputs have none.
     """
 
     ids: NDArray[np.int32]
     lengths: NDArray[np.int32]
     types: NDArray[np.int8] | None = None
     kinds: tuple[OutputKind, ...] = ()
+    spans: list[NDArray[np.int32]] | None = None
 
     @classmethod
     def of(
         cls,
-        rows: Sequence[Sequence[int] | TokenRow | PairRow],
+        rows: Sequence[Sequence[int] | TokenRow | PairRow | ChunkTokens],
         kinds: tuple[OutputKind, ...] = (),
     ) -> TokenBatch:
-        """Pack rows of token ids, and of pairs."""
+        """Pack rows of token ids, of pairs, or of chunks."""
         lengths = np.fromiter(map(len, rows), dtype=np.int32, count=len(rows))
         if not rows:
             return cls(np.empty(0, np.int32), lengths, None, kinds)
         types = None
+        if isinstance(rows[0], ChunkTokens):
+            chunked = cast("Sequence[ChunkTokens]", rows)
+            ids = np.concatenate([row.ids for row in chunked])
+            return cls(ids, lengths, None, kinds, [row.spans for row in chunked])
         if PairRow in map(type, rows):
             parts = [
                 row.types if isinstance(row, PairRow) else np.full(len(row), KNOWN_TYPE, np.int8)
@@ -97,13 +104,21 @@ class TokenBatch:
         """Return a view into ``ids`` for each input."""
         return np.split(self.ids, np.cumsum(self.lengths)[:-1]) if len(self.lengths) else []
 
-    def items(self) -> Sequence[TokenRow | PairRow]:
+    def items(self) -> Sequence[TokenRow | PairRow | ChunkTokens]:
         """Return each input alone, such that `of` packs it again: views into the batch."""
         if not len(self.lengths):
             return []
         cuts = np.cumsum(self.lengths)[:-1]
         ids = np.split(self.ids, cuts)
+        if self.spans is not None:
+            return list(map(ChunkTokens, ids, self.spans))
         return ids if self.types is None else list(map(PairRow, ids, np.split(self.types, cuts)))
+
+    def span_bounds(self) -> NDArray[np.int64]:
+        """Return int64[m, 2], the spans of all inputs as numbers of tokens of the batch."""
+        starts = np.cumsum(self.lengths, dtype=np.int64) - self.lengths
+        own = zip(self.spans or (), starts, strict=True)
+        return np.concatenate([spans + start for spans, start in own])
 
     def take(self, rows: NDArray[np.intp]) -> TokenBatch:
         """Return a batch of the given rows, in the given order."""

@@ -20,7 +20,7 @@ from embedder.backends.protocol import Backend
 from embedder.batching.packing import Budget
 from embedder.batching.queue import BatchContext
 from embedder.batching.stages import BatchingEncoder
-from embedder.chunking.request import Chunk, ChunkOptions
+from embedder.chunking.request import ChunkOptions, SplitTexts
 from embedder.chunking.texts import split_texts
 from embedder.chunking.units import Offsets
 from embedder.core.deadline import Deadline
@@ -29,6 +29,7 @@ from embedder.core.outputs import OutputKind, RaggedRows
 from embedder.core.tracing import step
 from embedder.core.types import Encoded, Input, TokenBatch, Tokenized, Truncate
 from embedder.core.utf8 import encode
+from embedder.inference.late_chunking import windows_of_texts
 from embedder.inference.loading import LoadedBackend, load_tokenizer
 from embedder.inference.tokenization import FastTokenizer, OffsetToken
 from embedder.measurements.batches import BatchHistograms
@@ -86,19 +87,24 @@ class LocalTokenizer:
         *,
         prompt: str = "",
         most: int | None = None,
-    ) -> list[list[Chunk]]:
+    ) -> SplitTexts:
         """Return the chunks of every text behind ``prompt``, computed in the caller's thread.
 
         Raises:
             InvalidInput: the prompt has a lone surrogate, or as
-                `embedder.chunking.texts.split_texts`.
+                `embedder.chunking.texts.split_texts`; or ``options.late``, and the model reads no
+                token of a chunk.
         """
         encode("prompt", prompt)
-        return split_texts(inputs, _ChunkTokenizer(self._tokenizer, prompt), options, most=most)
+        chunks = split_texts(inputs, _ChunkTokenizer(self._tokenizer, prompt), options, most=most)
+        windows = (
+            windows_of_texts(self._tokenizer, inputs, chunks, prompt) if options.late else None
+        )
+        return SplitTexts(chunks, windows)
 
     async def split_in_thread(
         self, texts: Sequence[Input], options: ChunkOptions, *, prompt: str, most: int
-    ) -> list[list[Chunk]]:
+    ) -> SplitTexts:
         """Return what `split` returns; other requests run meanwhile."""
         work = partial(self.split, texts, options, prompt=prompt, most=most)
         return await self._threads.run(work)
@@ -230,6 +236,8 @@ def _rows(backend: Backend, tokens: TokenBatch) -> list[NDArray[Any]]:
     kinds = tokens.kinds or backend.outputs[:1]
     if kinds in ((OutputKind.DENSE,), (OutputKind.SCORES,)):
         return [backend.encode(tokens)]
+    if kinds == (OutputKind.CHUNKS,):
+        kinds = (OutputKind.DENSE,)  # of the spans of the tokens
     found = backend.compute(tokens, kinds)
     return [
         blobs_of(rows) if isinstance(rows, RaggedRows) else rows

@@ -18,7 +18,7 @@ from tokenizers.normalizers import BertNormalizer, Lowercase, Normalizer
 from tokenizers.normalizers import Sequence as NormalizerSequence
 
 from embedder.core.errors import BackendFailure, ConfigurationError, InvalidInput, UnsupportedModel
-from embedder.core.pairs import Pair, PairRow
+from embedder.core.pairs import ChunkTokens, Pair, PairRow
 from embedder.core.request import PromptedText
 from embedder.core.types import Input, TokenBatch, Tokenized, Truncate
 from embedder.inference.tokenizer.multi_vector import (
@@ -134,7 +134,7 @@ class FastTokenizer:
             for row, (tokens, cut) in zip(pairs, encoded, strict=True):
                 rows[row], truncated[row] = tokens, cut
         for row, item in enumerate(inputs):
-            if not isinstance(item, (str, Pair)):
+            if not isinstance(item, (str, Pair, ChunkTokens)):
                 rows[row] = self._special_tokens.truncate(item, self.max_tokens, truncate)
                 truncated[row] = len(rows[row]) < len(item)
         if self._multi_vector is not None:

@@ -6,6 +6,7 @@ All chunks are submitted at once: the encoder batches their rows with those of o
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,10 @@ def split(tokens: TokenBatch, max_tokens: int) -> list[TokenBatch]:
         return [tokens]
     number: NDArray[np.int64] = (ends - 1) // max_tokens
     cuts = np.flatnonzero(np.diff(number)) + 1
+    if tokens.spans is not None:
+        items = tokens.items()
+        bounds = pairwise([0, *cuts.tolist(), len(items)])
+        return [TokenBatch.of(items[first:end], tokens.kinds) for first, end in bounds]
     at, count = ends[cuts - 1], len(cuts) + 1
     ids, lengths = np.split(tokens.ids, at), np.split(tokens.lengths, cuts)
     types = [None] * count if tokens.types is None else np.split(tokens.types, at)

@@ -15,7 +15,7 @@ import numpy as np
 
 from embedder.cache.store.records import KEY_BYTES, TAG_BYTES
 from embedder.core.outputs import OutputKind
-from embedder.core.pairs import Pair
+from embedder.core.pairs import ChunkTokens, Pair
 from embedder.core.types import Input, ModelInfo, Truncate
 from embedder.core.utf8 import encode
 
@@ -69,6 +69,8 @@ class Fingerprinter:
                     encode(f"input[{row}]", item)  # raises the error that names the input
             elif isinstance(item, Pair):
                 key.update(b"p" + _bytes_of_pair(item, row))
+            elif isinstance(item, ChunkTokens):
+                key.update(b"c" + _tuple_of(item.ids.tobytes(), item.spans.tobytes()))
             else:
                 key.update(b"i" + np.asarray(item, dtype="<i4").tobytes())
             keys.append(self._tag + key.digest())

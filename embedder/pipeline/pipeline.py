@@ -23,7 +23,7 @@ from embedder.core.errors import DeadlineExceeded
 from embedder.core.outputs import OutputKind
 from embedder.core.request import Embeddings, EmbedOptions, Outputs, Scores
 from embedder.core.tracing import record_since, step
-from embedder.core.types import Input, ModelInfo
+from embedder.core.types import Input, ModelInfo, Truncate
 from embedder.core.vectors import activate, check_dimensions, truncate_and_normalize
 from embedder.models.prompts import select_prompt
 from embedder.pipeline.admission_control import AdmissionControl
@@ -35,6 +35,7 @@ from embedder.pipeline.stage_executor import StageExecutor, Stages
 from embedder.settings.model import LimitSettings
 
 DEFAULTS = EmbedOptions()
+CHUNKS = (OutputKind.CHUNKS,)
 
 
 class Pipeline:
@@ -145,7 +146,8 @@ class Pipeline:
     ) -> Outputs:
         """Compute results of several kinds by ``deadline``, each input in one pass.
 
-        With scores among them, inputs may be pairs, and no prompt applies.
+        With scores among them, inputs may be pairs, and no prompt applies. With `CHUNKS`, the only
+        kind then, inputs are `ChunkTokens`, of which the prompt is a part.
 
         Raises:
             InvalidInput: an input, an option or a kind is invalid, or the model lacks one.
@@ -153,10 +155,11 @@ class Pipeline:
         """
         with step("outputs") as span:
             wanted = check_kinds(kinds, self.model)
-            if OutputKind.DENSE in wanted:
+            if {OutputKind.DENSE, OutputKind.CHUNKS}.intersection(wanted):
                 check_dimensions(options.dimensions, self.model)
             scores = OutputKind.SCORES in wanted
-            prompt = "" if scores else select_prompt(options, self.model)
+            bare = scores or wanted == CHUNKS
+            prompt = "" if bare else select_prompt(options, self.model)
             results, rows = await self._entries(
                 inputs, prompt, options, deadline, pairs=scores, kinds=wanted
             )
@@ -179,14 +182,17 @@ class Pipeline:
 
         They come kind after kind; without ``kinds``, they are those of the first output.
         """
-        check_inputs(
-            inputs,
-            limits=self._limits,
-            vocabulary_size=self.model.vocabulary_size,
-            any_length=options.any_length,
-            pairs=pairs,
-        )
         truncate = options.truncate or self.model.truncation
+        if kinds == CHUNKS:
+            truncate = Truncate.NONE  # windows of texts that have been checked
+        else:
+            check_inputs(
+                inputs,
+                limits=self._limits,
+                vocabulary_size=self.model.vocabulary_size,
+                any_length=options.any_length,
+                pairs=pairs,
+            )
         first = kinds[0] if kinds else self.model.outputs[0]
         keys = self._fingerprinter.keys(inputs, prompt=prompt, truncate=truncate, kind=first)
         distinct = DistinctInputs.of(keys, inputs, prompt, truncate)

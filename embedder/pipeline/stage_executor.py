@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from embedder.core.entries.cache_hits import CacheHits
 from embedder.core.entries.distinct_inputs import DistinctInputs
 from embedder.core.entries.entries import Entries
 from embedder.core.entries.entry_results import EntryResults
+from embedder.core.pairs import ChunkTokens
 from embedder.core.protocols import Encoding, Tokenizing
 from embedder.core.tracing import step
 from embedder.core.types import Encoded, ModelInfo, Timings, TokenBatch, Tokenized
@@ -144,6 +146,9 @@ class StageExecutor:
         """Return the tokens, and the seconds that tokenization took."""
         start_s = time.monotonic()
         with step("tokenization") as span:
+            if isinstance(distinct.inputs[0], ChunkTokens):  # tokens already
+                batch = TokenBatch.of(cast("list[ChunkTokens]", distinct.inputs))
+                return Tokenized(batch, np.zeros(len(batch), np.bool_)), 0.0
             tokenized = await self._stages.tokenizer.tokenize(
                 distinct.inputs, truncate=distinct.truncate, deadline=deadline
             )

@@ -100,6 +100,22 @@ def test_chunks_and_their_vectors_are_those_of_the_library(graph: Handle) -> Non
         assert (one.vectors * other.vectors).sum(axis=1).min() > 0.999
 
 
+def test_late_chunks_are_those_of_the_library(graph: Handle) -> None:
+    texts = ["The letter is Anna's. It came in May. " * 60, TEXTS[-1]]
+    chunking = ChunkOptions(size=200, overlap=8, late=True)
+    found = graph.embed_chunks.remote(texts, chunking).result()
+    (alone,) = graph.embed_chunks.remote(texts[:1], chunking).result()
+    settings = EmbedderSettings(batching=BatchSettings(autotune_s=0))
+    with EmbeddingGenerator(settings=settings) as generator:
+        expected = generator.embed_chunks(texts, size=200, overlap=8, late=True)
+
+    assert [one.chunks for one in found] == [one.chunks for one in expected]
+    assert len(found[0].chunks) > 3
+    np.testing.assert_allclose(alone.vectors, found[0].vectors, atol=1e-5)
+    for one, other in zip(found, expected, strict=True):
+        assert (one.vectors * other.vectors).sum(axis=1).min() > 0.999
+
+
 def test_the_limits_of_chunks_name_the_text(graph: Handle) -> None:
     with pytest.raises(LimitExceeded, match=r"'input\[1\]' has 9 or more chunks, .* is 8"):
         graph.embed_chunks.remote(

@@ -18,7 +18,7 @@ from embedder.cache.sharding import ShardedCache
 from embedder.core.deadline import Deadline
 from embedder.core.entries.cache_hits import CacheHits
 from embedder.core.entries.entries import Entries
-from embedder.core.pairs import Pair
+from embedder.core.pairs import ChunkTokens, Pair
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Encoded, Input, ModelInfo, Priority, TokenBatch, Tokenized, Truncate
 from embedder.pipeline.pipeline import Pipeline
@@ -47,6 +47,7 @@ RAW = EmbedOptions(normalize=False)
 def _ids(item: Input) -> list[int]:
     if isinstance(item, Pair):
         return [*map(ord, item.query), 0, *map(ord, item.text)]
+    assert not isinstance(item, ChunkTokens)
     return list(map(ord, item)) if isinstance(item, str) else list(item)
 
 

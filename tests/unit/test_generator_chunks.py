@@ -131,11 +131,6 @@ def test_a_closed_generator_refuses_chunks(generator: EmbeddingGenerator) -> Non
         generator.embed_chunks(TEXT, size=8, overlap=0)
 
 
-def test_late_chunks_need_a_backend_that_reads_spans(generator: EmbeddingGenerator) -> None:
-    with pytest.raises(InvalidInput, match=r"'late' is not computed by the backend .* to 'torch'"):
-        generator.embed_chunks(TEXT, size=12, overlap=4, late=True)
-
-
 def test_an_error_of_the_pipeline_names_the_text(
     generator: EmbeddingGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from deployments.ingress.collections.bodies import PointBody, StoredChunk, UpsertAnswer, UpsertBody
 from deployments.ingress.middleware.context import RequestContext
 from deployments.ingress.service.collection_model import TextVectors, connection_for
+from deployments.ingress.service.connection import Connection
 from deployments.ingress.service.service import Service
 from deployments.ingress.wire.chunking import Chunking, ranges, split
 from deployments.ingress.wire.field_names import rename_input_errors
 from deployments.ingress.wire.inputs import check_count
-from embedder.chunking.request import Chunk
+from embedder.chunking.request import Chunk, SplitTexts
 from embedder.chunking.texts import chunk_texts, naming_texts, row_of
 from embedder.core.deadline import Deadline
 from embedder.core.errors import InvalidInput
@@ -74,13 +75,20 @@ class Documents:
         deadline = context.deadline
 
         async def upsert(collection: CollectionInfo | None) -> tuple[list[StoredChunk], int]:
-            chunks = await self._split(collection, body.model, chunking, service, deadline)
+            connection = await connection_for(service.models, collection, body.model, deadline)
+            split = await self._split(connection, chunking, service, deadline)
+            chunks = split.chunks
             texts = [str(text) for text in chunk_texts(self.texts, chunks)]
             check_count("points", len(texts), service.settings.limits.max_points)
             with rename_input_errors("points", self._text_field), naming_texts(chunks):
-                found = await service.embed_for(
-                    collection, texts, OPTIONS, deadline, model=body.model
-                )
+                if split.windows is None:
+                    found = await service.embed_for(
+                        collection, texts, OPTIONS, deadline, model=body.model
+                    )
+                else:
+                    found = await service.embed_windows_for(
+                        collection, texts, split.windows, connection, OPTIONS, deadline
+                    )
             stored = self._stored(chunks)
             points = self._points(stored, texts, found)
             with _naming_documents(chunks):
@@ -93,15 +101,9 @@ class Documents:
         return UpsertAnswer(upserted=len(stored), sequence=sequence, chunks=stored)
 
     async def _split(
-        self,
-        collection: CollectionInfo | None,
-        model: str | None,
-        chunking: Chunking,
-        service: Service,
-        deadline: Deadline,
-    ) -> list[list[Chunk]]:
+        self, connection: Connection, chunking: Chunking, service: Service, deadline: Deadline
+    ) -> SplitTexts:
         """Return the chunks of every text, as the model of the collection will read them."""
-        connection = await connection_for(service.models, collection, model, deadline)
         limits = service.settings.limits
         with rename_input_errors("points", self._text_field):
             return await split(

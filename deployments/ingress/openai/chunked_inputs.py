@@ -25,10 +25,11 @@ from embedder.settings.model import LimitSettings
 class ChunkedInputs:
     """The chunks to embed, each one row of the response, of which ``fields`` has further fields.
 
+    ``inputs`` are the texts of the chunks or, for late chunking, the windows that have them.
     ``chunks`` are those of each text.
     """
 
-    inputs: list[Input]
+    inputs: Sequence[Input]
     fields: list[dict[str, Any]]
     chunks: list[list[Chunk]]
 
@@ -48,15 +49,15 @@ class ChunkedInputs:
         Raises:
             EmbedderError: as `deployments.ingress.wire.chunking.split`.
         """
-        chunks = await split(
-            connection, inputs, chunking, options, limits=limits, deadline=deadline
-        )
+        found = await split(connection, inputs, chunking, options, limits=limits, deadline=deadline)
+        chunks = found.chunks
         fields = [
             {"chunk": {"input": row, **place}}
-            for row, found in enumerate(chunks)
-            for place in ranges(found)
+            for row, of_text in enumerate(chunks)
+            for place in ranges(of_text)
         ]
-        return cls(chunk_texts(inputs, chunks), fields, chunks)
+        rows = chunk_texts(inputs, chunks) if found.windows is None else found.windows
+        return cls(rows, fields, chunks)
 
     def naming(self) -> AbstractContextManager[None]:
         """Name the input of the client in errors of the block."""

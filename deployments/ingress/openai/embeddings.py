@@ -64,18 +64,18 @@ async def create_embeddings(
         chunked = await chunked_inputs(body, body.chunking, connection, limits, context)
     inputs = body.input if chunked is None else chunked.inputs
     if kind is Format.NDJSON:
-        embed = partial(service.embed, options=options, deadline=context.deadline, model=body.model)
+        embed = partial(service.embed_by, connection, options=options, deadline=context.deadline)
         wanted = streams.Request(embed, inputs, context.deadline, limits.max_inputs)
         return await _stream(wanted, body, chunked, context)
-    size = VectorsSize("input", len(inputs), component_bytes(dtype, kind, encoding))
+    component = component_bytes(dtype, kind, encoding)
+    size = VectorsSize("input", len(chunked.fields if chunked else inputs), component)
     with chunked.naming() if chunked else nullcontext():
         check_size("input", size.bytes(body.dimensions or connection.info.width), limits)
-        work = connection.pipeline.embed(inputs, options, context.deadline)
-        answer = await service.counted(connection, options.priority, work)
+        answer = await service.embed_by(connection, inputs, options, context.deadline)
     if dtype is not OutputDtype.FLOAT32:
         answer = replace(answer, vectors=quantize(answer.vectors, dtype))
     if kind is Format.JSON:
-        response = await _json(answer, body, chunked, answer.vectors.size * size.component)
+        response = await _json(answer, body, chunked, answer.vectors.size * component)
     else:
         response = binary_response(answer.vectors, kind)
     response.raw_headers += timing_headers(answer)
@@ -116,15 +116,17 @@ async def _lines(
     context: RequestContext,
 ) -> Lines:
     """Yield a line for each embedding, then one with the usage; an error is the last line."""
-    tokens, model = 0, ""
+    tokens, model, number = 0, "", 0
     try:
         with chunked.naming() if chunked else nullcontext():
             async for part in parts:
                 answer = part.answer
-                tokens, model = tokens + int(answer.token_counts.sum()), answer.model
+                tokens += int(answer.token_counts.sum())
+                model = body.model or answer.model
                 vectors = quantize(answer.vectors, body.output_dtype)
-                rows = _data(vectors, body.encoding_format, part.first)
-                rows = rows if chunked is None else chunked.add_fields(rows, part.first)
+                rows = _data(vectors, body.encoding_format, number)
+                rows = rows if chunked is None else chunked.add_fields(rows, number)
+                number += len(rows)
                 yield json_lines(rows)
         yield json_lines([list_content(model, tokens)])
     except Exception as error:  # noqa: BLE001 - the status has been sent

@@ -96,6 +96,9 @@ def _check(body: EmbeddingsRequest, types: Sequence[OutputType], kind: Format) -
         )
     if body.dimensions is not None and "dense" not in types:
         raise InvalidInput("dimensions", "applies to dense vectors, which output_types leaves out")
+    if body.chunking is not None and body.chunking.late:
+        problem = "applies to dense vectors alone; output_types names others"
+        raise InvalidInput("chunking.late", problem)
     check_quantizable(body.output_dtype, body.normalize)
     if body.output_dtype in _ONE_BYTE and "multi_vector" in types:
         raise InvalidInput(

@@ -19,10 +19,13 @@ from deployments.ingress.service.models import ServedModels
 from deployments.ingress.service.reports.token_usage import TokenUsage
 from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import UnsupportedTask
-from embedder.core.outputs import OutputKind, Task
+from embedder.core.outputs import OutputKind, RaggedRows, Task
+from embedder.core.pairs import ChunkTokens
 from embedder.core.request import Embeddings, EmbedOptions, Outputs, Scores
 from embedder.core.types import Input, ModelInfo, Priority
 from embedder.index.contract.points import CollectionInfo
+from embedder.index.contract.sparse import SparseVector, vectors_of
+from embedder.pipeline.kinds.outputs import chunk_embeddings
 
 AnswerT = TypeVar("AnswerT", Embeddings, Scores, Outputs)
 
@@ -67,8 +70,7 @@ class ModelCalls:
             EmbedderError: as `Pipeline.embed`; or the model is not served here.
         """
         connection = await self.models.get(model, deadline, task=Task.EMBED)
-        work = connection.pipeline.embed(inputs, options, deadline)
-        answer = await self.counted(connection, options.priority, work)
+        answer = await self.embed_by(connection, inputs, options, deadline)
         return answer if model is None else replace(answer, model=model)
 
     async def score(
@@ -167,6 +169,55 @@ class ModelCalls:
         if collection is not None:
             check_width(collection, connection.info)
         return found
+
+    async def embed_by(
+        self,
+        connection: Connection,
+        inputs: Sequence[Input],
+        options: EmbedOptions,
+        deadline: Deadline,
+    ) -> Embeddings:
+        """Embed the inputs by a connected model; of `ChunkTokens`, every chunk.
+
+        Raises:
+            EmbedderError: as `Pipeline.embed`.
+        """
+        if inputs and isinstance(inputs[0], ChunkTokens):
+            chunks = (OutputKind.CHUNKS,)
+            return chunk_embeddings(
+                await self.outputs_of(connection, inputs, chunks, options, deadline)
+            )
+        work = connection.pipeline.embed(inputs, options, deadline)
+        return await self.counted(connection, options.priority, work)
+
+    async def embed_windows_for(
+        self,
+        collection: CollectionInfo | None,
+        texts: Sequence[str],
+        windows: Sequence[ChunkTokens],
+        connection: Connection,
+        options: EmbedOptions,
+        deadline: Deadline,
+    ) -> TextVectors:
+        """Embed the chunks in ``windows`` (late chunking) for a collection; ``texts`` are theirs.
+
+        Sparse weights are those of each chunk alone.
+
+        Raises:
+            InvalidVector: the vectors of the collection have another width.
+            EmbedderError: as `embed_by`.
+        """
+        if collection is not None:
+            check_width(collection, connection.info)
+        vectors = (await self.embed_by(connection, windows, options, deadline)).vectors
+        sparse: Sequence[SparseVector] = ()
+        if OutputKind.SPARSE in connection.info.outputs:
+            kinds = (OutputKind.SPARSE,)
+            found = await self.outputs_of(connection, texts, kinds, options, deadline)
+            rows = found.rows[OutputKind.SPARSE]
+            assert isinstance(rows, RaggedRows), "sparse rows have lengths of their own"
+            sparse = vectors_of(rows)
+        return TextVectors(vectors, sparse, connection.stored)
 
     async def counted(
         self, connection: Connection, priority: Priority, work: Awaitable[AnswerT]

@@ -12,13 +12,14 @@ from pydantic import BaseModel, Field
 
 from deployments.ingress.service.connection import Connection
 from deployments.ingress.wire.fields import Body
-from embedder.chunking.request import MIN_SIZE, Boundaries, Chunk, ChunkOptions
+from embedder.chunking.request import MIN_SIZE, Boundaries, Chunk, ChunkOptions, SplitTexts
 from embedder.core.deadline import Deadline
 from embedder.core.errors import InvalidInput
 from embedder.core.request import EmbedOptions
 from embedder.core.types import Input
 from embedder.models.prompts import select_prompt
 from embedder.pipeline.input_checks import check_inputs
+from embedder.pipeline.kinds.outputs import check_late
 from embedder.settings.model import LimitSettings
 
 DEFAULT_SIZE = 256
@@ -46,6 +47,12 @@ class Chunking(Body):
     boundaries: Boundaries = Field(
         "tokens", description="tokens: a chunk ends after a whole word; sentences: after a sentence"
     )
+    late: bool = Field(
+        False,
+        strict=True,
+        description="late chunking: the model reads the text as a whole, and the vector of a chunk "
+        "is the mean of its own tokens; for a model with mean pooling",
+    )
 
     def options(self, max_tokens: int) -> ChunkOptions:
         """Return the options for a model that reads ``max_tokens``.
@@ -55,7 +62,7 @@ class Chunking(Body):
         """
         size = min(DEFAULT_SIZE, max_tokens) if self.size is None else self.size
         overlap = size // OVERLAP_SHARE if self.overlap is None else self.overlap
-        options = ChunkOptions(size, overlap, self.boundaries)
+        options = ChunkOptions(size, overlap, self.boundaries, self.late)
         options.check(max_tokens)
         return options
 
@@ -80,7 +87,7 @@ async def split(
     *,
     limits: LimitSettings,
     deadline: Deadline,
-) -> list[list[Chunk]]:
+) -> SplitTexts:
     """Return the chunks of every text, as ``connection`` will read them.
 
     Raises:
@@ -92,6 +99,8 @@ async def split(
     info = connection.info
     with _naming_options():
         chosen = chunking.options(info.max_tokens)
+        if chosen.late:
+            check_late(info)
         check_inputs(inputs, limits=limits, vocabulary_size=info.vocabulary_size)
         prompt = select_prompt(options, info)
         tokenizer = connection.colocated_tokenizer or connection.tokenizer

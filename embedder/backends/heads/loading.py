@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from embedder.backends.checkpoint import Linear
 from embedder.backends.heads.classifier import ClassifierHead, ComputedScores
@@ -67,11 +68,25 @@ def load_heads(
 
 
 def head_rows(head: AnyHead, hidden: torch.Tensor, tokens: TokenBatch) -> Rows:
-    """Return the result of a head in memory, of hidden states float[total, hidden_width]."""
+    """Return the result of a head in memory, of hidden states float[total, hidden_width].
+
+    A head for vectors returns one for each span, if the tokens have spans.
+    """
     if not isinstance(head, VectorHead):
         return head(hidden, tokens)
-    lengths = torch.from_numpy(tokens.lengths.astype(np.int64)).to(hidden.device)
-    vectors: Vectors = head(hidden, lengths).to("cpu", torch.float32).numpy()
+    if tokens.spans is None:
+        return _vectors(head, hidden, tokens.lengths)
+    bounds = tokens.span_bounds()
+    counts = bounds[:, 1] - bounds[:, 0]
+    # The tokens of all spans, end to end.
+    rows = np.repeat(bounds[:, 1] - np.cumsum(counts), counts) + np.arange(counts.sum())
+    taken = hidden[torch.from_numpy(rows).to(hidden.device)]
+    return RaggedRows.of(_vectors(head, taken, counts), np.array(list(map(len, tokens.spans))))
+
+
+def _vectors(head: VectorHead, hidden: torch.Tensor, lengths: NDArray[np.integer]) -> Vectors:
+    counts = torch.from_numpy(lengths.astype(np.int64)).to(hidden.device)
+    vectors: Vectors = head(hidden, counts).to("cpu", torch.float32).numpy()
     return vectors
 
 

@@ -17,7 +17,7 @@ from embedder.backends.precision import has_fast_bfloat16, reference_batch
 from embedder.backends.torch.architectures import packed_unsupported_reason
 from embedder.backends.torch.microbatches import encode_in_microbatches
 from embedder.core.errors import ConfigurationError, UnsupportedModel
-from embedder.core.outputs import OutputKind
+from embedder.core.outputs import OutputKind, RaggedRows
 from embedder.core.types import Rows, TokenBatch, Vectors
 from embedder.models.files import ModelFiles
 from embedder.settings.model import BackendSettings
@@ -93,19 +93,17 @@ class OpenVinoBackend:
     ) -> Mapping[OutputKind, Rows]:
         """Return the results of each of ``kinds``, which are among ``outputs``, from one pass.
 
-        Raises:
-            OutOfMemory, BackendFailure: as `encode`.
-        """
-        return {kind: self.encode(tokens) for kind in kinds}
-
-    def encode_spans(self, tokens: TokenBatch, spans: NDArray[np.int64]) -> Vectors:
-        """Return float32[k, width], as `embedder.backends.protocol.ReadsSpans`.
+        Of tokens with spans, they are `RaggedRows` with a vector for each span.
 
         Raises:
             OutOfMemory, BackendFailure: as `encode`.
         """
+        if tokens.spans is None:
+            return {kind: self.encode(tokens) for kind in kinds}
         with translate_errors():
-            return self._encode_spans(tokens, spans)
+            vectors = self._encode_spans(tokens, tokens.span_bounds())
+        rows = RaggedRows.of(vectors, np.array(list(map(len, tokens.spans))))
+        return dict.fromkeys(kinds, rows)
 
     def _encode_inputs(self, tokens: TokenBatch) -> Vectors:
         ends = np.cumsum(tokens.lengths, dtype=np.int64)

@@ -92,7 +92,7 @@ class OpenVinoForward:
     def __call__(self, tokens: TokenBatch, spans: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return float32[k, poolings × width], the pooled hidden states of each span.
 
-        ``spans`` is int64[k, 2] as in `ReadsSpans.encode_spans`.
+        ``spans`` is int64[k, 2] as `TokenBatch.span_bounds`.
         """
         layout = lay_out(tokens.lengths)
         places = _ranges(layout.starts, tokens.lengths.astype(np.int64))

@@ -31,7 +31,6 @@ from embedder.backends.torch.microbatches import (
     joined,
 )
 from embedder.backends.torch.packed import PackedForward
-from embedder.backends.torch.spans import SpanPooling
 from embedder.core.errors import BackendFailure, ConfigurationError
 from embedder.core.outputs import OutputKind
 from embedder.core.types import TokenBatch, Vectors
@@ -47,7 +46,7 @@ _PADDED = ": transformers computes it in padded blocks"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-class TorchBackend(SpanPooling):
+class TorchBackend:
     """A model on one torch device."""
 
     name = "torch"
@@ -140,7 +139,8 @@ class TorchBackend(SpanPooling):
 
     def compute(self, tokens: TokenBatch, kinds: Collection[OutputKind]) -> Results:
         """Return the results of each of ``kinds``, which are among ``outputs``, from one pass."""
-        if self._encode is not None and set(kinds) == {self.outputs[0]}:
+        alone = set(kinds) == {self.outputs[0]} and tokens.spans is None
+        if self._encode is not None and alone:
             return {self.outputs[0]: self.encode(tokens)}
         if not len(tokens):
             return {kind: no_rows(self._heads[kind]) for kind in kinds}

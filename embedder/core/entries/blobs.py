@@ -47,7 +47,7 @@ def rows_of(blobs: Blobs, kind: OutputKind, width: int) -> Rows:
     if kind is OutputKind.SPARSE:
         return _sparse(parts)
     values = vectors_of(parts, width)
-    if kind is not OutputKind.TOKENS:
+    if kind not in (OutputKind.TOKENS, OutputKind.CHUNKS):
         return values
     return RaggedRows.of(values, np.array([len(part) // (4 * width) for part in parts], np.int64))
 

@@ -15,7 +15,7 @@ from embedder.core.entries.entries import Entries
 from embedder.core.entries.entry_results import EntryResults
 from embedder.core.errors import InvalidInput
 from embedder.core.outputs import OutputKind, RaggedRows
-from embedder.core.request import EmbedOptions, Outputs
+from embedder.core.request import Embeddings, EmbedOptions, Outputs
 from embedder.core.types import Encoded, ModelInfo, Rows
 from embedder.core.vectors import activate, truncate_and_normalize
 
@@ -29,7 +29,9 @@ def check_kinds(kinds: Collection[OutputKind], model: ModelInfo) -> tuple[Output
     if not kinds:
         raise InvalidInput("output_types", "must name at least one kind of output")
     for kind in kinds:
-        if kind not in model.outputs:
+        if kind is OutputKind.CHUNKS:
+            check_late(model)
+        elif kind not in model.outputs:
             raise wrong_output(model, kind)
     return tuple(kind for kind in OutputKind if kind in kinds)
 
@@ -52,6 +54,29 @@ def of_results(asked: Asked, encoded: Encoded, of_inputs: Entries) -> Entries:
     rows = np.empty(len(asked.kinds), np.object_)
     rows[:] = [found[kind][at] for kind, at in zip(asked.kinds, asked.inputs.tolist(), strict=True)]
     return replace(entries, vectors=rows)
+
+
+def check_late(model: ModelInfo) -> None:
+    """Check that the mean of some tokens is a vector of the model.
+
+    Raises:
+        InvalidInput: the model computes no dense vectors, or has another pooling.
+    """
+    if model.outputs[0] is not OutputKind.DENSE:
+        problem = f"needs a model of dense vectors; {model.name!r} computes"
+        raise InvalidInput("late", f"{problem} {model.outputs[0].value}")
+    if model.pooling != "mean":
+        problem = f"needs a model with mean pooling; that of {model.name!r} is {model.pooling!r}"
+        raise InvalidInput("late", problem)
+
+
+def chunk_embeddings(found: Outputs) -> Embeddings:
+    """Return the vectors of all chunks, end to end; counts and cuts are those of the inputs."""
+    rows = found.rows[OutputKind.CHUNKS]
+    assert isinstance(rows, RaggedRows)
+    return Embeddings(
+        rows.values, found.token_counts, found.truncated, found.cached, found.model, found.timings
+    )
 
 
 def outputs_of(
@@ -84,6 +109,11 @@ def _rows(model: ModelInfo, kind: OutputKind, vectors: NDArray[Any], options: Em
     """Return the rows of one kind, as the options say."""
     width = model.token_width if kind is OutputKind.TOKENS else model.width
     rows = vectors if vectors.ndim == 2 else rows_of(vectors, kind, width)
+    if kind is OutputKind.CHUNKS and isinstance(rows, RaggedRows):
+        values = truncate_and_normalize(
+            rows.values, dimensions=options.dimensions, normalize=options.normalize
+        )
+        return replace(rows, values=values)
     if isinstance(rows, RaggedRows):
         return rows
     if kind is OutputKind.SCORES:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embedder.chunking.request import Chunk, ChunkOptions, ChunkTable
+from embedder.chunking.request import Chunk, ChunkOptions, ChunkTable, SplitTexts
 from embedder.chunking.texts import by_text, chunk_texts, naming_texts, split_texts
 from embedder.core.errors import InvalidInput, LimitExceeded
+from embedder.core.pairs import ChunkTokens
 from tests.unit.chunking.tokenizers import Rules
 
 LETTERS = Rules(lambda text: 2 + len(text) + 9 * text.count("!"))
@@ -132,5 +133,19 @@ def test_an_error_about_a_chunk_names_its_text() -> None:
 def test_a_table_has_the_chunks_of_each_text() -> None:
     chunks = [[Chunk(0, 6, 8), Chunk(6, 8, 4)], [], [Chunk(1, 2, 3)]]
 
-    assert ChunkTable.of(chunks).chunks() == chunks
-    assert ChunkTable.of([]).chunks() == []
+    assert ChunkTable.of(SplitTexts(chunks)).split() == SplitTexts(chunks)
+    assert ChunkTable.of(SplitTexts([], [])).split() == SplitTexts([], [])
+
+
+def test_a_table_has_the_windows_of_late_chunking() -> None:
+    windows = [
+        ChunkTokens(np.array([1, 2, 3], np.int32), np.array([[0, 2], [1, 3]], np.int32)),
+        ChunkTokens(np.array([4], np.int32), np.array([[0, 1]], np.int32)),
+    ]
+    found = ChunkTable.of(SplitTexts([[Chunk(0, 1, 3)]], windows)).split().windows
+
+    assert found is not None
+    assert [(one.ids.tolist(), one.spans.tolist()) for one in found] == [
+        ([1, 2, 3], [[0, 2], [1, 3]]),
+        ([4], [[0, 1]]),
+    ]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from embedder.core.entries.entries import Entries
-from embedder.core.pairs import PairRow
+from embedder.core.pairs import ChunkTokens, PairRow
 from embedder.core.types import Encoded, InputType, ReplicaLoad, TokenBatch
 from tests.unit.fake_model import MODEL
 
@@ -153,6 +153,7 @@ def _listed(batch: TokenBatch) -> list[tuple[list[int], list[int] | None]]:
     return [
         (row.ids.tolist(), row.types.tolist()) if isinstance(row, PairRow) else (row.tolist(), None)
         for row in batch.items()
+        if not isinstance(row, ChunkTokens)
     ]
 
 

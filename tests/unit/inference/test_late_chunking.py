@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,19 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from transformers import BertModel
 
 from embedder import EmbeddingGenerator, EmbedOptions
-from embedder.backends.protocol import ReadsSpans
+from embedder.backends.torch.backend import TorchBackend
+from embedder.backends.torch.microbatches import Results
 from embedder.chunking.late import spans_of, windows
 from embedder.chunking.request import Chunk
 from embedder.core.errors import InvalidInput, OutOfMemory, Unavailable
 from embedder.core.outputs import OutputKind
 from embedder.core.types import TokenBatch, Vectors
 from embedder.core.vectors import normalize_rows
-from embedder.inference.late_chunking import _readings
+from embedder.inference.late_chunking import windows_of
 from embedder.inference.tokenization import OffsetToken
+from embedder.pipeline.kinds.outputs import check_late
 from embedder.settings.model import EmbedderSettings
 from tests.tiny_models import write_json, write_tiny_bert
 
@@ -160,20 +161,21 @@ def test_a_batch_above_the_memory_is_computed_in_parts(
     generator: EmbeddingGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = generator.embed_chunks(TEXTS, size=8, overlap=2, late=True)
-    backend = generator._late_chunking.loaded.backend
-    assert isinstance(backend, ReadsSpans)
-    encode_spans, most = backend.encode_spans, 16
+    generator._cache.clear()
+    most = 16
 
-    def limited(tokens: TokenBatch, spans: NDArray[np.int64]) -> Vectors:
+    def limited(self: TorchBackend, tokens: TokenBatch, kinds: Collection[OutputKind]) -> Results:
         if len(tokens.ids) > most:
             raise OutOfMemory("full")
-        return encode_spans(tokens, spans)
+        return compute(self, tokens, kinds)
 
-    monkeypatch.setattr(backend, "encode_spans", limited)
+    compute = TorchBackend.compute
+    monkeypatch.setattr(TorchBackend, "compute", limited)
     found = generator.embed_chunks(TEXTS, size=8, overlap=2, late=True)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-5)
     most = 3
+    generator._cache.clear()
     with pytest.raises(OutOfMemory):
         generator.embed_chunks(TEXTS, size=8, overlap=2, late=True)
 
@@ -199,12 +201,9 @@ def test_another_pooling_is_refused_before_any_work(tmp_path: Path) -> None:
         generator.embed_chunks("ab", size=8, overlap=0, late=True)
 
 
-def test_a_cross_encoder_is_refused(generator: EmbeddingGenerator) -> None:
-    late = generator._late_chunking
-    info = replace(late.loaded.info, outputs=(OutputKind.SCORES,))
-    scoring = replace(late, loaded=replace(late.loaded, info=info))
+def test_a_model_without_dense_vectors_is_refused(generator: EmbeddingGenerator) -> None:
     with pytest.raises(InvalidInput, match=r"'late' needs a model of dense .* computes scores"):
-        scoring.check()
+        check_late(replace(generator.model, outputs=(OutputKind.SCORES,)))
 
 
 def test_a_closed_generator_is_unavailable(model: Path) -> None:
@@ -217,7 +216,7 @@ def test_a_closed_generator_is_unavailable(model: Path) -> None:
 def test_a_chunk_with_more_tokens_in_its_text_than_alone_has_no_token_of_others() -> None:
     tokens = [OffsetToken(at, "x", False, at, at + 1) for at in range(6)]
     around = [OffsetToken(9, "[CLS]", True, None, None)]
-    (reading,) = _readings("input[0]", [Chunk(0, 6, 5)], [*around, *tokens, *around], 0, 6)
+    (window,) = windows_of("input[0]", [Chunk(0, 6, 5)], [*around, *tokens, *around], 0, 6)
 
-    assert reading.ids == [9, 2, 3, 4, 5, 9]
-    assert reading.spans.tolist() == [[1, 5]]
+    assert window.ids.tolist() == [9, 2, 3, 4, 5, 9]
+    assert window.spans.tolist() == [[1, 5]]

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import BackendFailure
+from embedder.core.outputs import OutputKind
+from embedder.core.pairs import ChunkTokens
 from embedder.core.types import Encoded, Priority, TokenBatch
 from embedder.pipeline.admission_control import AdmissionControl, AdmittedTokens
 from embedder.pipeline.chunks import encode_in_chunks, split
@@ -102,3 +104,16 @@ def test_chunks_hold_all_rows_in_order_within_the_token_limit(
     for part in parts:
         assert int(part.lengths[1:].sum()) <= max_tokens
         assert len(part) > 0 or not rows
+
+
+def test_the_tokens_of_chunks_stay_with_their_input() -> None:
+    rows = [
+        ChunkTokens(np.full(length, length, np.int32), np.array([[0, length]], np.int32))
+        for length in (3, 3, 2, 9, 1)
+    ]
+    parts = split(TokenBatch.of(rows, (OutputKind.CHUNKS,)), 4)
+    spans = [[own.tolist() for own in part.spans or ()] for part in parts]
+
+    assert spans == [[[[0, 3]]], [[[0, 3]], [[0, 2]]], [[[0, 9]], [[0, 1]]]]
+    assert [part.lengths.tolist() for part in parts] == [[3], [3, 2], [9, 1]]
+    assert {part.kinds for part in parts} == {(OutputKind.CHUNKS,)}

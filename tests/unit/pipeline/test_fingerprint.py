@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from embedder.cache.store.records import KEY_BYTES, TAG_BYTES
 from embedder.core.errors import InvalidInput
 from embedder.core.outputs import OutputKind
-from embedder.core.pairs import Pair
+from embedder.core.pairs import ChunkTokens, Pair
 from embedder.core.types import Input, ModelInfo, Truncate
 from embedder.pipeline.fingerprint import Fingerprinter, model_tag
 
@@ -238,3 +239,14 @@ def test_pairs_share_a_key_exactly_if_both_halves_are_equal(
 def test_a_half_that_is_no_unicode_is_named(pair: Pair, field: str) -> None:
     with pytest.raises(InvalidInput, match=rf"'input\[0\]\.{field}' has a lone surrogate"):
         _key(pair)
+
+
+@given(st.lists(st.integers(0, 9), max_size=4), st.lists(st.integers(0, 9), max_size=4))
+def test_the_same_tokens_have_a_key_for_each_division(cuts: list[int], others: list[int]) -> None:
+    ids = np.arange(10, dtype=np.int32)
+
+    def tokens(starts: list[int]) -> ChunkTokens:
+        return ChunkTokens(ids, np.array([(at, at + 1) for at in starts], np.int32).reshape(-1, 2))
+
+    assert (_key(tokens(cuts)) == _key(tokens(others))) == (cuts == others)
+    assert _key(tokens(cuts)) != _key(ids.tolist())

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedder.core.errors import InvalidInput, LimitExceeded
-from embedder.core.pairs import Pair
+from embedder.core.pairs import ChunkTokens, Pair
 from embedder.core.types import Input, TokenBatch, Truncate
 from embedder.pipeline.input_checks import check_inputs, check_tokens
 from embedder.settings.model import LimitSettings
@@ -28,7 +28,7 @@ def _check(inputs: list[Input], limits: LimitSettings | None = LIMITS) -> None:
 
 
 def _acceptable(item: Input, most: float) -> bool:
-    assert not isinstance(item, Pair)
+    assert not isinstance(item, (Pair, ChunkTokens))
     known = isinstance(item, str) or set(item) <= set(range(VOCABULARY))
     return 0 < len(item) <= most and known
 

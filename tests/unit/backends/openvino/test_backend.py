@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from embedder.backends.precision import min_cosine
 from embedder.core.errors import ConfigurationError, UnsupportedModel
-from embedder.core.outputs import OutputKind
+from embedder.core.outputs import OutputKind, RaggedRows
+from embedder.core.pairs import ChunkTokens
 from embedder.core.types import TokenBatch, Vectors
 from embedder.core.vectors import normalize_rows
 from embedder.inference.loading import load_tokenizer
@@ -115,15 +116,21 @@ def test_bfloat16_is_close_to_float32(name: str, model_of: WriteModel) -> None:
 
 
 def test_spans_have_the_vectors_that_torch_gives_them(tiny: Path) -> None:
-    tokens = TokenBatch.of(random_inputs(6))
-    ends = np.cumsum(tokens.lengths)
-    spans = [(end - n, end) for end, n in zip(ends, tokens.lengths, strict=True)]
-    spans += [(end - 1, end) for end in ends] + [(0, 1), (0, int(tokens.lengths[0]))]
-    asked = np.array(spans, np.int64)
+    rows = [
+        ChunkTokens(
+            np.array(ids, np.int32), np.array([(0, len(ids)), (len(ids) - 1, len(ids))], np.int32)
+        )
+        for ids in random_inputs(6)
+    ]
+    tokens = TokenBatch.of(rows)
+    kinds = (OutputKind.DENSE,)
+    found = _load(tiny).compute(tokens, kinds)[OutputKind.DENSE]
+    expected = load(tiny).compute(tokens, kinds)[OutputKind.DENSE]
 
-    found = _load(tiny).encode_spans(tokens, asked)
-
-    np.testing.assert_allclose(found, load(tiny).encode_spans(tokens, asked), atol=1e-5, rtol=0)
+    assert isinstance(found, RaggedRows)
+    assert isinstance(expected, RaggedRows)
+    assert found.lengths.tolist() == expected.lengths.tolist() == [2] * 6
+    np.testing.assert_allclose(found.values, expected.values, atol=1e-5, rtol=0)
 
 
 def test_several_threads_and_shared_weights_change_nothing(tiny: Path, tmp_path: Path) -> None:

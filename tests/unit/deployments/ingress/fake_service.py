@@ -29,9 +29,10 @@ from deployments.rpc.replica_name import ReplicaStats
 from deployments.settings.service import IngressLimits, ServeSettings
 from embedder.batching.batcher import BatcherStats
 from embedder.core.deadline import Deadline
+from embedder.core.entries.blobs import stacked
 from embedder.core.errors import ModelNotFound
 from embedder.core.outputs import OutputKind
-from embedder.core.pairs import PairRow
+from embedder.core.pairs import ChunkTokens, PairRow
 from embedder.core.tracing import SpanContext
 from embedder.core.types import Encoded, ModelInfo, Priority, TokenBatch, TokenRow, Truncate
 from embedder.inference.encoder_pool import EncoderStats
@@ -132,6 +133,13 @@ class LetterEncoder:
         if tokens.types is not None:
             assert len(letters) == 1
             counts = [[_relevance(item)] for item in tokens.items()]
+        if tokens.spans is not None:
+            rows_of_chunks = [
+                [[row[a:b].count(ord(one)) for one in letters] for a, b in spans.tolist()]
+                for row, spans in zip(rows, tokens.spans, strict=True)
+            ]
+            blobs = [np.array(row, np.float32).tobytes() for row in rows_of_chunks]
+            return Encoded(stacked(blobs), self.queue_s, self.inference_s)
         vectors = np.array(counts, np.float32) * np.float32(self.scale)
         if model.name in OUTPUTS:
             return several(model.name, tokens.kinds, vectors, rows)
@@ -145,7 +153,7 @@ class LetterEncoder:
         return ReplicaStats("encoder-1", [EncoderStats(LOADED, 3, batching), EncoderStats(failed)])
 
 
-def _relevance(item: TokenRow | PairRow) -> int:
+def _relevance(item: TokenRow | PairRow | ChunkTokens) -> int:
     assert isinstance(item, PairRow)
     query, text = item.ids[item.types == 0], item.ids[item.types == 1]
     return sum(1 if letter in query else -1 for letter in text)

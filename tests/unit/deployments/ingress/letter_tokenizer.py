@@ -8,10 +8,11 @@ import numpy as np
 
 from deployments.rpc.pickled_rows import PickledRows
 from deployments.rpc.replica_name import ReplicaStats
-from embedder.chunking.request import ChunkOptions, ChunkTable
+from embedder.chunking.late import windows
+from embedder.chunking.request import Chunk, ChunkOptions, ChunkTable, SplitTexts
 from embedder.chunking.texts import split_texts
 from embedder.core.errors import InvalidInput
-from embedder.core.pairs import Pair, PairRow
+from embedder.core.pairs import ChunkTokens, Pair, PairRow
 from embedder.core.types import Input, TokenBatch, Tokenized, Truncate
 from embedder.inference.residency import LoadState, ModelState
 from embedder.inference.tokenization import OffsetToken
@@ -80,7 +81,9 @@ class LetterTokenizer:
         most: int,
     ) -> ChunkTable:
         letters = Rules(lambda text: len(prompt + text))
-        return ChunkTable.of(split_texts(texts, letters, options, most=most))
+        chunks = split_texts(texts, letters, options, most=most)
+        windows = _windows(texts, chunks, prompt) if options.late else None
+        return ChunkTable.of(SplitTexts(chunks, windows))
 
     async def decode(
         self, model: ModelSettings, rows: Sequence[Sequence[int]], skip_special_tokens: bool
@@ -100,4 +103,20 @@ def _row(item: Input) -> list[int] | PairRow:
     if isinstance(item, Pair):
         ids = np.array(list(map(ord, item.query + item.text)), np.int32)
         return PairRow(ids, np.repeat([0, 1], [len(item.query), len(item.text)]).astype(np.int8))
+    assert not isinstance(item, ChunkTokens)
     return [ord(one) if isinstance(one, str) else one for one in item]
+
+
+def _windows(
+    texts: Sequence[Input], chunks: Sequence[Sequence[Chunk]], prompt: str
+) -> list[ChunkTokens]:
+    """Return the windows of all texts; a letter is a token, and no token is added."""
+    assert not prompt
+    found = []
+    for text, of_text in zip(map(str, texts), chunks, strict=True):
+        ids = np.array(list(map(ord, text)), np.int32)
+        spans = np.array([(one.start, one.stop) for one in of_text], np.int64)
+        for window in windows(spans, len(ids), MAX_TOKENS):
+            own = spans[window.first : window.end] - window.start
+            found.append(ChunkTokens(ids[window.start : window.stop], own.astype(np.int32)))
+    return found

@@ -11,7 +11,7 @@ import pytest
 from deployments.settings.placement import AUTO_CHARACTERS, Placement
 from deployments.settings.service import ServeSettings
 from deployments.tokenizer.colocated import IN_LOOP_CHARACTERS, ColocatedTokenizer
-from embedder.chunking.request import Chunk, ChunkOptions
+from embedder.chunking.request import ChunkOptions, SplitTexts
 from embedder.core.deadline import NEVER, Deadline
 from embedder.core.errors import ConfigurationError, DeadlineExceeded
 from embedder.core.types import Input, Tokenized, Truncate
@@ -46,7 +46,7 @@ class Stage:
         prompt: str,
         most: int,
         deadline: Deadline,
-    ) -> list[list[Chunk]]:
+    ) -> SplitTexts:
         self.asked.append((list(texts), Truncate.NONE, deadline))
         return LocalTokenizer(self.tokenizer).split(texts, options, prompt=prompt, most=most)
 

@@ -96,8 +96,8 @@ async def test_texts_are_split_by_the_model_of_the_call(
     given = ["a b c d a b c d", " b "], ChunkOptions(8, 2)
     first, second = [await replica.split(one, *given, "", 4) for one in models]
 
-    assert first.chunks() == [[Chunk(0, 11, 8), Chunk(8, 15, 6)], [Chunk(1, 2, 3)]]
-    assert second.chunks() == first.chunks()
+    assert first.split().chunks == [[Chunk(0, 11, 8), Chunk(8, 15, 6)], [Chunk(1, 2, 3)]]
+    assert second.split() == first.split()
     with pytest.raises(LimitExceeded, match=r"'input\[1\]' has 3 or more chunks, .* is 2"):
         await replica.split(models[0], *given, "", 2)
 
