@@ -33,7 +33,7 @@ ENV TORCH_VERSION_SUFFIX=
 # Apart from the service's own code, so that an upgrade that changes only the code is a small layer.
 # hadolint ignore=DL3006
 FROM torch-${TORCH} AS packages
-ARG EXTRAS=image,onnx,parquet,postgres,redis,snapshots,traces
+ARG EXTRAS=image,onnx,openvino,parquet,postgres,redis,snapshots,traces
 RUN python3 -c 'import sys, tomllib; \
         project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
         extras = (project["optional-dependencies"][name] for name in sys.argv[1].split(",")); \

@@ -154,10 +154,9 @@ class EmbeddingGenerator(Scoring, OutputCalls):
     ) -> list[ChunkEmbeddings]:
         """Split every text into chunks, and return the chunks of each with their vectors.
 
-        The vector of a chunk is that which `embed` returns for it. With ``late`` it is the mean of
-        the chunk's tokens after the model has read the text around it (late chunking), without
-        progress. `ChunkOptions` describes the options of chunks; ``input_type`` replaces that in
-        ``options``.
+        The vector of a chunk is that which `embed` returns for it; with ``late``, which shows no
+        progress, the mean of its tokens after the model has read the text around it (late
+        chunking). `ChunkOptions` describes the rest; ``input_type`` replaces that in ``options``.
 
         Raises:
             InvalidInput: an option is outside its limits, a text has only white space, or ``late``
@@ -178,9 +177,8 @@ class EmbeddingGenerator(Scoring, OutputCalls):
             work = self._pipeline.outputs(split.windows, {OutputKind.CHUNKS}, options, deadline)
             return by_text(split.chunks, chunk_embeddings(self._loop.run(work)).vectors)
         with naming_texts(split.chunks):
-            vectors = self.embed(
-                chunk_texts(rows, split.chunks), options, show_progress=show_progress
-            )
+            parts = chunk_texts(rows, split.chunks)
+            vectors = self.embed(parts, options, show_progress=show_progress)
         return by_text(split.chunks, vectors)
 
     def similarity(

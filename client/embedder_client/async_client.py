@@ -15,21 +15,16 @@ from embedder_client.batches import Input
 from embedder_client.concurrency import RequestLimit
 from embedder_client.embedding import Embedding, Progress
 from embedder_client.options import EmbedOptions
+from embedder_client.output_calls import Inputs, OutputCalls, rows_of
 from embedder_client.points import AsyncCollection
-from embedder_client.results import ChunkEmbeddings, OutputRows, RankedText, SparseVector, Vectors
+from embedder_client.results import RankedText, Vectors
 from embedder_client.transport import Request, Transport
-
-Inputs = Input | Sequence[Input]
-"""One text, or a sequence of texts and of lists of token ids."""
 
 Metric = Literal["cosine", "dot", "euclidean", "squared_euclidean", "manhattan"]
 """A measure of similarity; larger is more similar, so distances are negated."""
 
-OutputType = Literal["dense", "sparse", "multi_vector"]
-"""A kind of result of an input."""
 
-
-class AsyncClient:
+class AsyncClient(OutputCalls):
     """A service at ``base_url``; use it in an ``async with`` statement, or close it.
 
     ``model`` is for calls that name none; without it the service chooses. ``timeout_s`` is for
@@ -72,7 +67,7 @@ class AsyncClient:
         Raises:
             ClientError: as `Transport.send`.
         """
-        return await self._embedding.all(_rows(inputs), options or EmbedOptions(), progress)
+        return await self._embedding.all(rows_of(inputs), options or EmbedOptions(), progress)
 
     async def embed_query(self, inputs: Inputs, options: EmbedOptions | None = None) -> Vectors:
         """Return what `embed` returns, with the model's prompt for search queries."""
@@ -102,66 +97,6 @@ class AsyncClient:
             async for part in parts:
                 for row in part:
                     yield row.copy()  # a view would keep the whole part in memory
-
-    async def embed_chunks(
-        self,
-        texts: str | Sequence[str],
-        options: EmbedOptions | None = None,
-        *,
-        size: int | None = None,
-        overlap: int | None = None,
-        boundaries: Literal["tokens", "sentences"] = "tokens",
-    ) -> list[ChunkEmbeddings]:
-        """Split every text into chunks, and return the chunks of each with their vectors.
-
-        ``size`` is the most tokens of a chunk and ``overlap`` the most that it shares with the
-        chunk before; None leaves both to the service. All texts travel in one request.
-
-        Raises:
-            ClientError: as `Transport.send`.
-        """
-        chunking = {"size": size, "overlap": overlap, "boundaries": boundaries}
-        given = {name: value for name, value in chunking.items() if value is not None}
-        body = {"input": _rows(texts), "encoding_format": "base64", "chunking": given}
-        return answers.chunk_embeddings(await self._embeddings(body, options))
-
-    async def embed_sparse(
-        self, inputs: Inputs, options: EmbedOptions | None = None
-    ) -> list[SparseVector]:
-        """Return the sparse weights of every input, in order.
-
-        Raises:
-            ClientError: as `Transport.send`.
-        """
-        return (await self.embed_outputs(inputs, ["sparse"], options)).sparse or []
-
-    async def embed_tokens(
-        self, inputs: Inputs, options: EmbedOptions | None = None
-    ) -> list[Vectors]:
-        """Return float32[k, width] for every input of k tokens, in order.
-
-        Raises:
-            ClientError: as `Transport.send`.
-        """
-        return (await self.embed_outputs(inputs, ["multi_vector"], options)).tokens or []
-
-    async def embed_outputs(
-        self,
-        inputs: Inputs,
-        output_types: Sequence[OutputType],
-        options: EmbedOptions | None = None,
-    ) -> OutputRows:
-        """Return several kinds of results of every input, which the model computes in one pass.
-
-        Raises:
-            ClientError: as `Transport.send`.
-        """
-        body = {
-            "input": _rows(inputs),
-            "encoding_format": "base64",
-            "output_types": list(output_types),
-        }
-        return answers.outputs(await self._embeddings(body, options))
 
     async def rerank(
         self,
@@ -216,7 +151,7 @@ class AsyncClient:
         Raises:
             ClientError: as `Transport.send`.
         """
-        body = {"inputs": _rows(inputs)}
+        body = {"inputs": rows_of(inputs)}
         return answers.token_ids(await self._embedding.post("tokenize", body))
 
     async def models(self) -> list[dict[str, Any]]:
@@ -245,12 +180,6 @@ class AsyncClient:
         """End the connections."""
         await self._http.aclose()
 
-    async def _embeddings(self, body: dict[str, Any], options: EmbedOptions | None) -> Any:
-        options = options or EmbedOptions()
-        return await self._embedding.post(
-            "v1/embeddings", body | options.fields(), options.timeout_s
-        )
-
     async def __aenter__(self) -> AsyncClient:
         return self
 
@@ -263,16 +192,8 @@ class AsyncClient:
         await self.aclose()
 
 
-def _rows(inputs: Any) -> list[Any]:
-    """Return one input, or a collection of inputs, as a list."""
-    if isinstance(inputs, str):
-        return [inputs]
-    rows = [row.tolist() if isinstance(row, np.ndarray) else row for row in inputs]
-    return [rows] if rows and isinstance(rows[0], int) else rows
-
-
 def _compared(items: Any) -> list[Any]:
     """Return texts as they are, and the rows of an array as lists: base64 would be a text."""
     if isinstance(items, np.ndarray) and items.dtype.kind == "f":
         return list(np.atleast_2d(items).tolist())
-    return _rows(items)
+    return rows_of(items)

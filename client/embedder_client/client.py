@@ -12,11 +12,12 @@ from typing import Any, Literal
 
 import httpx
 
-from embedder_client.async_client import AsyncClient, Inputs, Metric, OutputType
+from embedder_client.async_client import AsyncClient, Metric
 from embedder_client.batches import Input
 from embedder_client.embedding import Progress
 from embedder_client.loop_thread import LoopThread
 from embedder_client.options import EmbedOptions
+from embedder_client.output_calls import Inputs, OutputType
 from embedder_client.points import AsyncCollection
 from embedder_client.results import (
     ChunkEmbeddings,

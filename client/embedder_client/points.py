@@ -17,7 +17,7 @@ MAX_POINTS = 512
 """The most points of one request; a service takes 2,048."""
 
 MAX_BYTES = 4 << 20
-"""About the most bytes of one request; a service takes 16 MiB."""
+"""About the most bytes of one; a service takes 16 MiB."""
 
 WRITES = 4
 """Upserts in flight: the index commits what waits together, so more gain nothing."""
@@ -78,28 +78,26 @@ class AsyncCollection:
         """
         more = {} if chunking is None else {"chunking": dict(chunking)}
         writes: set[asyncio.Task[Upserted]] = set()
+        done: list[Upserted] = []
         written: set[str] = set()
-        first = count = sequence = 0
+        first = 0
         try:
             for batch in _batches(points):
                 ids = {point["id"] for point in batch}
                 # A later point with the same id must not overtake an earlier one.
-                room = 1 if ids & written else WRITES
-                while len(writes) >= room:
-                    done = await _first(writes)
-                    count, sequence = count + done.count, max(sequence, done.sequence)
+                while len(writes) >= (1 if ids & written else WRITES):
+                    done.append(await _first(writes))
                 written = ids | (written if writes else set())
                 call = self._upsert({"points": batch, **more}, first, progress)
                 writes.add(asyncio.create_task(call))
                 first += len(batch)
             while writes:
-                done = await _first(writes)
-                count, sequence = count + done.count, max(sequence, done.sequence)
+                done.append(await _first(writes))
         finally:
-            for task in writes:
-                task.cancel()
-            await asyncio.gather(*writes, return_exceptions=True)
-        return Upserted(count, sequence)
+            await _cancel(writes)
+        return Upserted(
+            sum(one.count for one in done), max((one.sequence for one in done), default=0)
+        )
 
     async def search(self, text: str | None = None, **fields: Any) -> Hits:
         """Return the points nearest to a text; ``fields`` are those of a search over HTTP.
@@ -211,6 +209,12 @@ async def _first(writes: set[asyncio.Task[Upserted]]) -> Upserted:
     return task.result()
 
 
+async def _cancel(writes: set[asyncio.Task[Upserted]]) -> None:
+    for task in writes:
+        task.cancel()
+    await asyncio.gather(*writes, return_exceptions=True)
+
+
 def _batches(points: Iterable[Point | Mapping[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     """Yield the points in order, in lists of one request; each id is in a list once."""
     batch: dict[str, dict[str, Any]] = {}
@@ -232,9 +236,8 @@ def _fields(point: Point | Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a point over HTTP, with its vector in base64."""
     if isinstance(point, Point):
         fields: dict[str, Any] = {"id": point.id, "text": point.text, "vector": point.vector}
+        fields["metadata"] = dict(point.metadata) or None
         fields = {name: value for name, value in fields.items() if value is not None}
-        if point.metadata:
-            fields["metadata"] = dict(point.metadata)
         return _query(fields)
     return _query(dict(point))
 

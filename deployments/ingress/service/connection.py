@@ -66,21 +66,18 @@ class Connector:
         settings = self.settings
         deadline = Deadline.after(settings.load_timeout_s)
         encoder = PooledEncoder(self.pools, settings, model)
-        here = self._encodes_here(model)
+        load = partial(load_unmeasured, settings, model) if self._encodes_here(model) else None
         # This process loads the model while the replicas do.
-        info, loaded = await asyncio.gather(
-            encoder.connect(deadline),
-            _colocated(partial(load_unmeasured, settings, model) if here else None),
-        )
+        info, loaded = await asyncio.gather(encoder.connect(deadline), _colocated(load))
         tokenizer = RemoteTokenizer(self.tokenizer, settings.tokenizer, model, settings.batching)
-        tokenizes_here = settings.tokenizer.placement != "remote"
-        load_tokenizer = partial(ColocatedTokenizer.load, tokenizer, settings, model, info)
+        load_tokenizer = None
+        if settings.tokenizer.placement != "remote":
+            load_tokenizer = partial(ColocatedTokenizer.load, tokenizer, settings, model, info)
         use_loaded = None
         if loaded is not None and info.device == "cpu":
             use_loaded = partial(ColocatedEncoder.of, encoder, loaded, settings, info)
         colocated_tokenizer, colocated_encoder = await asyncio.gather(
-            _colocated(load_tokenizer if tokenizes_here else None),
-            _colocated(use_loaded),
+            _colocated(load_tokenizer), _colocated(use_loaded)
         )
         # Not through the pipeline, where the cache or a colocated stage may answer.
         await tokenizer.tokenize(["ready"], truncate=Truncate.END, deadline=deadline)

@@ -50,7 +50,7 @@ def test_the_page_names_every_backend_number_format_and_preset() -> None:
         name for name in (*backends, *get_args(DtypeName), *PRESETS) if f"`{name}`" not in MODELS
     ]
 
-    assert len(backends) == 3
+    assert len(backends) == 4
     assert missing == []
     assert f"{len(CATALOGUE)} models" in MODELS
 

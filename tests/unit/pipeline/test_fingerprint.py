@@ -38,15 +38,8 @@ TEXTS = st.text(max_size=12)
 IDS = st.lists(st.integers(0, 2**31 - 1), max_size=4)
 INPUTS: st.SearchStrategy[Input] = TEXTS | IDS
 WORDS = st.text(st.characters(codec="utf-8"), max_size=6)
-MATTERS = (
-    "repository",
-    "revision",
-    "digest",
-    "config_digest",
-    "tokenizer_digest",
-    "pooling",
-    "dtype",
-)
+IDENTITY = ("repository", "revision", "digest", "config_digest", "tokenizer_digest")
+MATTERS = (*IDENTITY, "pooling", "dtype")
 NUMBERS = ("width", "max_tokens")
 MAKES_NO_OTHER_VECTOR = {
     "name": "alias",
