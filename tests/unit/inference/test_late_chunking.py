@@ -40,7 +40,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _generator(model: Path, **backend: Any) -> EmbeddingGenerator:
     given = {
         "model": {"name": str(model), "offline": True},
-        "backend": {"dtype": "float32", "device": "cpu", "shared_weights": False, **backend},
+        "backend": {
+            "name": "torch",
+            "dtype": "float32",
+            "device": "cpu",
+            "shared_weights": False,
+            **backend,
+        },
         "batching": {"autotune_s": 0, "max_tokens": 40},
     }
     return EmbeddingGenerator(settings=EmbedderSettings.model_validate(given))
