@@ -126,7 +126,7 @@ def test_every_route_but_those_for_probes_says_that_it_wants_a_key(keyed: str) -
     assert unlocked == {(path, "get") for path in (*HEALTH_CHECKS, "/")}
 
 
-UNSERVED = "no served model can compute"
+UNSERVED = re.compile("no served model can compute|computes no sparse weights")
 """How examples of sparse weights and token vectors are refused by this service."""
 
 
@@ -142,7 +142,7 @@ def test_every_example_in_the_description_is_answered(service: RunningService) -
             for example in _examples(description, operation):
                 address = re.sub(r"\{\w+\}", "example", path)
                 answer = client.request(method, address, json=example)
-                if not answer.is_success and UNSERVED not in answer.text:
+                if not answer.is_success and not UNSERVED.search(answer.text):
                     refused.append((method, path, example, answer.text))
 
     assert refused == []

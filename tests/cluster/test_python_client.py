@@ -46,12 +46,12 @@ def test_many_texts_are_embedded_in_order_and_a_refused_one_is_named(
 def test_the_command_embeds_a_file_by_the_service(service: RunningService, tmp_path: Path) -> None:
     source, output = tmp_path / "in.txt", tmp_path / "out.jsonl"
     source.write_text("hello world\n\nanother text\n")
-    command = [sys.executable, "-m", "deployments.cli", "embed", "--url", service.url]
+    command = [str(Path(sys.executable).with_name("embedder")), "embed", "--url", service.url]
     files = ["--input", str(source), "--output", str(output)]
     done = subprocess.run([*command, *files], capture_output=True, text=True, cwd=ROOT)
 
-    rows = [orjson.loads(line) for line in output.read_bytes().splitlines()]
     assert done.returncode == 3, done.stderr
+    rows = [orjson.loads(line) for line in output.read_bytes().splitlines()]
     assert done.stdout == f"2 vectors are in {output}\n"
     assert done.stderr == f"1 rows have none: {output}.failed.jsonl\n"
     assert [row["text"] for row in rows] == ["hello world", "another text"]

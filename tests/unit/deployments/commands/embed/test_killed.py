@@ -73,7 +73,13 @@ def test_a_killed_run_of_the_command_gives_the_vectors_of_an_uninterrupted_one(
             length = 3 + row % 15
             file.write(f"{row} " + " ".join(words[(row + at) % 14] for at in range(length)) + "\n")
     whole, output = tmp_path / "whole.npy", tmp_path / "out.npy"
-    command = [sys.executable, "-m", "deployments.cli", "embed", "--input", str(source), "--output"]
+    command = [
+        str(Path(sys.executable).with_name("embedder")),
+        "embed",
+        "--input",
+        str(source),
+        "--output",
+    ]
     subprocess.run([*command, str(whole)], check=True)
     for killed in range(3):
         process = subprocess.Popen([*command, str(output)])
