@@ -168,8 +168,6 @@ def _environment() -> dict[str, str]:
         # Another service on this machine may use the default ports.
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-        # Ray exports metrics every ten seconds by default.
-        "RAY_metrics_report_interval_ms": "1000",
         # Programs of the tests show the token, as the commands do by themselves.
         "RAY_AUTH_MODE": "token",
     }
