@@ -96,7 +96,7 @@ def tokens_within(info: ModelInfo, kinds: Sequence[OutputKind]) -> int:
     ``kinds`` of () are the first output.
     """
     if OutputKind.TOKENS in (kinds or info.outputs[:1]):
-        return max(1, GATHERED_BYTES // (4 * info.token_width))
+        return max(1, GATHERED_BYTES // (4 * max(1, info.token_width)))
     return sys.maxsize
 
 

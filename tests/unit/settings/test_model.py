@@ -117,7 +117,7 @@ def test_other_device_names_are_refused(device: str) -> None:
     ("node", "values"),
     [
         (BackendSettings, {"dtype": "int4"}),
-        (BackendSettings, {"name": "openvino"}),
+        (BackendSettings, {"name": "tensorflow"}),
         (ModelSettings, {"revision": "main"}),
         (ModelSettings, {"sha256": "0" * 63}),
         (ModelSettings, {"alias": ""}),

@@ -49,7 +49,7 @@ async def test_an_unexpected_error_is_logged_once_with_its_traceback(
 ) -> None:
     service = FakeService()
     monkeypatch.setattr(service.models, "states", broken)
-    monkeypatch.setattr(service, "counted", broken)
+    monkeypatch.setattr(service, "embed_by", broken)
     async with service.client() as http:
         response = await http.request(method, path, json={"input": "a"})
 
