@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -95,13 +96,7 @@ def _run(options: argparse.Namespace) -> int:
             "input type": options.kind,
             "dimensions": options.dimensions,
         }
-        wanted = RunOptions(
-            options.output,
-            description,
-            kept,
-            restart=options.restart,
-            overwrite=options.overwrite,
-        )
+        wanted = replace(wanted, description=description)
         result = run_all(source, embed, wanted, rate.report)
     if options.json:
         answer = {
