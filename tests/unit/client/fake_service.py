@@ -20,7 +20,7 @@ Answer = Callable[[httpx.Request], httpx.Response]
 
 @dataclass
 class Clock:
-    """Seconds that pass while somebody sleeps, and at no other time."""
+    """Seconds that pass while a coroutine sleeps, and at no other time."""
 
     now: float = 0.0
     slept: list[float] = field(default_factory=list)
