@@ -95,11 +95,12 @@ class Client:
         size: int | None = None,
         overlap: int | None = None,
         boundaries: Literal["tokens", "sentences"] = "tokens",
+        late: bool = False,
     ) -> list[ChunkEmbeddings]:
         """Return what `AsyncClient.embed_chunks` returns."""
         return self._loop.run(
             self._calls.embed_chunks(
-                texts, options, size=size, overlap=overlap, boundaries=boundaries
+                texts, options, size=size, overlap=overlap, boundaries=boundaries, late=late
             )
         )
 

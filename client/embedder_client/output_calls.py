@@ -33,17 +33,20 @@ class OutputCalls:
         size: int | None = None,
         overlap: int | None = None,
         boundaries: Literal["tokens", "sentences"] = "tokens",
+        late: bool = False,
     ) -> list[ChunkEmbeddings]:
         """Split every text into chunks, and return the chunks of each with their vectors.
 
         ``size`` is the most tokens of a chunk and ``overlap`` the most that it shares with the
-        chunk before; None leaves both to the service. All texts travel in one request.
+        chunk before; None leaves both to the service. With ``late`` a vector is the mean of the
+        chunk's tokens after the model has read the text around it. All texts travel in one request.
 
         Raises:
             ClientError: as `Transport.send`.
         """
         chunking = {"size": size, "overlap": overlap, "boundaries": boundaries}
         given = {name: value for name, value in chunking.items() if value is not None}
+        given |= {"late": True} if late else {}
         body = {"input": rows_of(texts), "encoding_format": "base64", "chunking": given}
         return answers.chunk_embeddings(await self._embeddings(body, options))
 

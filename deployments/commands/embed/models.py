@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -55,10 +55,11 @@ def in_process(
 def of_service(
     url: str, api_key: str | None, model: str | None, options: Options
 ) -> Iterator[tuple[Embed, dict[str, Any]]]:
-    """Connect to a service with OpenAI's API; yield what embeds texts, and its address.
+    """Connect to a service with OpenAI's API; yield what embeds texts, its address and its model.
 
     Raises:
         ConfigurationError: the package of the client is not installed.
+        Unavailable: the service is not reached, or refuses the key.
     """
     try:
         import embedder_client as client
@@ -80,4 +81,23 @@ def of_service(
             except client.ClientError as error:
                 raise Unavailable(str(error)) from None
 
-        yield embed, {"url": url, "model": model}
+        try:
+            served = service.models()
+        except client.NotFound:  # not every server of this API lists its models
+            served = []
+        except client.ClientError as error:
+            raise Unavailable(str(error)) from None
+        yield embed, {"url": url, **answering_model(served, model)}
+
+
+def answering_model(served: Sequence[Mapping[str, Any]], named: str | None) -> dict[str, Any]:
+    """Return name and revision of the model that answers, None where the service says neither.
+
+    Without a name, the first model with dense vectors answers. A continued run compares both, so
+    that it mixes no vectors of two models.
+    """
+    for model in served:
+        outputs = model.get("outputs") or ("dense",)
+        if model["id"] == named or (named is None and "dense" in outputs):
+            return {"model": model["id"], "revision": model.get("revision")}
+    return {"model": named, "revision": None}

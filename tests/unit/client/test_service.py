@@ -88,6 +88,9 @@ async def test_texts_are_ranked_and_classified() -> None:
 async def test_chunks_of_each_text_have_their_ranges() -> None:
     async with _client() as calls:
         found = await calls.embed_chunks(["ab cd ef gh ij", "x"], size=8, overlap=0)
+        late = await calls.embed_chunks(["aab cd abd"], size=8, overlap=0, late=True)
+    assert [(one.start, one.stop) for one in late[0].chunks] == [(0, 6), (7, 10)]
+    assert late[0].vectors.shape[0] == 2
     assert len(found) == 2
     assert found[1].chunks[0].start == 0
     for one in found:
