@@ -17,13 +17,14 @@ from deployments.settings.service import ServeSettings
 from embedder import EmbedderSettings, EmbeddingGenerator
 from embedder.core.errors import InvalidInput
 from embedder.index.contract.points import Points
+from embedder.index.contract.sparse import SparseVector
 from embedder.index.contract.texts import TextQuery
 from embedder.index.vector_index import VectorIndex
 from embedder.settings.model import IndexSettings
 from tests.graph.running import run_graph
 from tests.tiny_cross_encoders import write_cross_encoder
 from tests.tiny_models import write_tiny_bert
-from tests.tiny_retrieval_models import write_multi_vector
+from tests.tiny_retrieval_models import write_bge_m3, write_multi_vector
 
 EXACT: dict[str, Any] = {"backend": {"dtype": "float32"}, "batching": {"autotune_s": 0}}
 TEXTS = [
@@ -135,6 +136,42 @@ def test_token_vectors_order_as_the_maxsim_of_sentence_transformers(
 
     assert list(hits) == sorted(expected, key=lambda one: -expected[one])
     assert {one: hit["score"] for one, hit in hits.items()} == pytest.approx(expected, abs=1e-4)
+
+
+def test_sparse_weights_score_as_the_dot_products_of_the_library(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("weights")
+    args = {
+        **EXACT,
+        "model": {"name": str(write_bge_m3(folder))},
+        "limits": {"max_wait_s": 60.0},
+        "data_directory": str(tmp_path_factory.mktemp("data")),
+    }
+    with EmbeddingGenerator(str(folder), settings=_settings()) as generator:
+        vectors = generator.embed(TEXTS)
+        rows = [SparseVector(one.ids, one.weights) for one in generator.embed_sparse(TEXTS)]
+        (query,) = generator.embed_sparse([QUERY])
+    index_folder = index_directory(ServeSettings.model_validate(args))
+    index = VectorIndex(IndexSettings(directory=str(index_folder and index_folder / SHARD)), SHARD)
+    ids = [f"p{row}" for row in range(len(TEXTS))]
+    index.upsert("docs", Points(ids, vectors, TEXTS, [{} for _ in TEXTS], sparse=rows))
+    index.close()
+
+    hits = _search(
+        run_graph("weights", args), hybrid={"weights": {"dense": 0, "lexical": 0, "sparse": 1}}
+    )
+    wanted = dict(zip(query.ids.tolist(), query.weights.tolist(), strict=True))
+    expected = {
+        one: sum(
+            weight * wanted.get(at, 0.0) for at, weight in zip(row.ids, row.weights, strict=True)
+        )
+        for one, row in zip(ids, rows, strict=True)
+        if wanted.keys() & set(row.ids.tolist())
+    }
+    scores = {one: hit["scores"]["sparse"]["score"] for one, hit in hits.items()}
+    assert scores == pytest.approx(expected, rel=1e-5)
+    assert len(scores) >= 4
 
 
 def test_by_words_alone_nothing_is_embedded(graph: Handle) -> None:
