@@ -90,7 +90,7 @@ def interval(differences: NDArray[np.float64]) -> tuple[float, float]:
 def table(gains: Figures, recalls: Figures) -> str:
     """Return the means of each way to search, and their differences to dense search."""
     lines = [
-        f"{'':16}{'nDCG@10':>9}{'to dense (95 %)':>26}{'recall@100':>12}{'to dense (95 %)':>26}"
+        f"{'':16}{'nDCG@10':>9}{'to dense (95 %)':>30}{'recall@100':>12}{'to dense (95 %)':>30}"
     ]
     for name in gains:
         cells = [f"{name:16}"]
@@ -98,7 +98,7 @@ def table(gains: Figures, recalls: Figures) -> str:
             low, high = interval(values[name] - values["dense"])
             difference = float((values[name] - values["dense"]).mean())
             shown = "" if name == "dense" else f"{difference:+.4f} ({low:+.4f} to {high:+.4f})"
-            cells.append(f"{values[name].mean():>{width}.4f}{shown:>28}")
+            cells.append(f"{values[name].mean():>{width}.4f}{shown:>30}")
         lines.append("".join(cells))
     return "\n".join(lines)
 
